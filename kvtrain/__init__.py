@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kvtrain: the parameter server for Python, with MXNet's Gluon API.
+
+``import kvtrain as mx`` runs Gluon code. Sub-packages are loaded on first use, so that the
+command line starts without NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from kvtrain._version import __version__
+
+#: public name -> (module, attribute or None for the module itself)
+_LAZY: dict[str, tuple[str, str | None]] = {
+    "nd": ("kvtrain.ndarray", None),
+    "ndarray": ("kvtrain.ndarray", None),
+    "autograd": ("kvtrain.autograd", None),
+    "gluon": ("kvtrain.gluon", None),
+    "kv": ("kvtrain.kvstore", None),
+    "kvstore": ("kvtrain.kvstore", None),
+    "optimizer": ("kvtrain.optimizer", None),
+    "init": ("kvtrain.initializer", None),
+    "initializer": ("kvtrain.initializer", None),
+    "lr_scheduler": ("kvtrain.lr_scheduler", None),
+    "metric": ("kvtrain.metric", None),
+    "random": ("kvtrain.random", None),
+    "context": ("kvtrain.context", None),
+    "errors": ("kvtrain.errors", None),
+    "testing": ("kvtrain.testing", None),
+    "Context": ("kvtrain.context", "Context"),
+    "cpu": ("kvtrain.context", "cpu"),
+    "cpu_pinned": ("kvtrain.context", "cpu_pinned"),
+    "gpu": ("kvtrain.context", "gpu"),
+    "num_gpus": ("kvtrain.context", "num_gpus"),
+    "current_context": ("kvtrain.context", "current_context"),
+    "KVTrainError": ("kvtrain.errors", "KVTrainError"),
+    "MXNetError": ("kvtrain.errors", "MXNetError"),
+    "launched": ("kvtrain.config", "launched"),
+}
+
+__all__ = ["__version__", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, attribute = _LAZY[name]
+    except KeyError:
+        raise AttributeError(f"module 'kvtrain' has no attribute {name!r}") from None
+    found: Any = importlib.import_module(module)
+    if attribute is not None:
+        found = getattr(found, attribute)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only file that reads the environment: one frozen :class:`Config`.
+
+Holds KVTRAIN_* and the DMLC_* variables of MXNet's own launchers. Reading is done by
+:meth:`Config.from_environ`; everybody else takes a Config.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from kvtrain.errors import ConfigError
+
+ROLES = ("worker", "server", "scheduler")
+TRANSPORTS = ("auto", "ipc", "tcp")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the environment says about this process. ``None``: not said."""
+
+    #: worker, server or scheduler; None outside a job
+    role: str | None = None
+    #: rank wanted at join; None: the scheduler chooses
+    rank: int | None = None
+    #: name of the job
+    job: str | None = None
+    #: address of the scheduler: ``ipc:///path`` or ``tcp://host:port``
+    scheduler: str | None = None
+    #: file (mode 0600) that holds the job's token
+    token_file: str | None = None
+    #: random name that the launcher gave to this process
+    launch_token: str | None = None
+    #: file descriptor that closes when the launcher dies
+    lifeline_fd: int | None = None
+    #: "READ,WRITE" descriptors of the launcher's pipe (scheduler only)
+    control_fds: str | None = None
+    #: the job's run directory (sockets, journal)
+    run_dir: str | None = None
+    #: auto, ipc or tcp
+    transport: str = "auto"
+    #: forces one kernel backend
+    backend: str | None = None
+    #: compute threads of this process
+    num_threads: int | None = None
+    #: refuse gradients that hold NaN or infinity
+    check_finite: bool = False
+    #: keep each core's event story
+    trace: bool = False
+    #: True/False forces allocator tuning on or off
+    malloc: bool | None = None
+    #: seconds until a join that is not complete fails
+    join_timeout: float = 60.0
+    #: seconds until a round or barrier with healthy members fails
+    round_timeout: float = 3600.0
+    #: bytes of one chunk
+    chunk_bytes: int = 1 << 20
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Config:
+        """Read KVTRAIN_* (and DMLC_* where KVTRAIN_* says nothing) from `environ`.
+
+        Raises
+        ------
+        ConfigError
+            A variable holds a value that cannot be used; names it and what is allowed.
+        """
+        env = os.environ if environ is None else environ
+        found: dict[str, Any] = {}
+        for field in fields(cls):
+            name = "KVTRAIN_" + field.name.upper()
+            text = env.get(name, "")
+            if text:
+                found[field.name] = _parse(name, text, str(field.type))
+        _from_dmlc(env, found)
+        role = found.get("role")
+        if role is not None and role not in ROLES:
+            raise ConfigError(f"KVTRAIN_ROLE={role!r}: expected one of {', '.join(ROLES)}")
+        if found.get("transport", "auto") not in TRANSPORTS:
+            raise ConfigError(
+                f"KVTRAIN_TRANSPORT={found['transport']!r}: expected one of {', '.join(TRANSPORTS)}"
+            )
+        return cls(**found)
+
+
+def _parse(name: str, text: str, kind: str) -> Any:
+    try:
+        if kind.startswith("int"):
+            return int(text)
+        if kind.startswith("float"):
+            value = float(text)
+            if not value > 0:
+                raise ValueError
+            return value
+    except ValueError:
+        wanted = "a whole number" if kind.startswith("int") else "a positive number"
+        raise ConfigError(f"{name}={text!r}: expected {wanted}") from None
+    if kind.startswith("bool"):
+        if text.lower() not in ("0", "1", "true", "false", "yes", "no", "on", "off"):
+            raise ConfigError(f"{name}={text!r}: expected 0 or 1")
+        return text.lower() in ("1", "true", "yes", "on")
+    return text
+
+
+def _from_dmlc(env: Mapping[str, str], found: dict[str, Any]) -> None:
+    """MXNet's own launchers name the role and the scheduler's address."""
+    role = env.get("DMLC_ROLE")
+    if role and "role" not in found:
+        found["role"] = role
+    host, port = env.get("DMLC_PS_ROOT_URI"), env.get("DMLC_PS_ROOT_PORT")
+    if host and port and "scheduler" not in found:
+        found["scheduler"] = f"tcp://{host}:{port}"
+
+
+def launched(environ: Mapping[str, str] | None = None) -> bool:
+    """True inside a job: this process was started as a worker with a scheduler to join."""
+    config = Config.from_environ(environ)
+    return config.role == "worker" and config.scheduler is not None
