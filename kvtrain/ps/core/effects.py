@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a core may ask its shell to do. Effects are carried out in the order given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send `message` to `to`; it may be lost, late, doubled or reordered."""
+
+    to: NodeId
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The worker's request `request` is done with `value`."""
+
+    request: int
+    value: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The worker's request `request` failed with `error`."""
+
+    request: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Write and fsync `record` before carrying out what follows (PROTOCOL R52)."""
+
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End this process; `error` says why, None for a normal end."""
+
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Tell the humans."""
+
+    text: str
+
+
+Effect = Send | Complete | Fail | Journal | Stop | Note

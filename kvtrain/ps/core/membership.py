@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is in the job: identities, epochs and the table (PROTOCOL section 1).
+
+Everything here is a value. The scheduler makes tables; everybody else installs them.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+
+class Role(enum.IntEnum):
+    """The kinds of process in a job."""
+
+    SCHEDULER = 0
+    SERVER = 1
+    WORKER = 2
+    LAUNCHER = 3
+
+
+class NodeId(NamedTuple):
+    """One process of the job. A restarted node keeps its rank and gets a new incarnation.
+
+    A process that has not been welcomed yet is (role, -1, random number).
+    """
+
+    role: Role
+    rank: int
+    incarnation: int
+
+    def __str__(self) -> str:
+        name = f"{Role(self.role).name.lower()}-{self.rank}"
+        return name if self.incarnation <= 1 else f"{name} (incarnation {self.incarnation})"
+
+
+class Epoch(NamedTuple):
+    """Names one table: compares lexicographically and never repeats. Also used for views."""
+
+    scheduler: int
+    counter: int
+
+
+class Round(NamedTuple):
+    """The n-th push of a key within a step (sync); (0, sequence number) in async."""
+
+    step: int
+    n: int
+
+
+NO_EPOCH = Epoch(0, 0)
+SCHEDULER = NodeId(Role.SCHEDULER, 0, 1)
+LAUNCHER = NodeId(Role.LAUNCHER, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreClock:
+    """A worker's step in one store."""
+
+    store: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A worker and the interval of steps in which it takes part."""
+
+    node: NodeId
+    host: str
+    pid: int
+    #: first step in which it contributes
+    from_step: int = 0
+    #: set when it left: per store the first step without it (a store not named: 0)
+    until: tuple[StoreClock, ...] | None = None
+    lost: bool = False
+
+    @property
+    def gone(self) -> bool:
+        """True when it left or was lost."""
+        return self.lost or self.until is not None
+
+    def takes_part(self, store: int, step: int) -> bool:
+        """Whether it is in L(step) of `store`."""
+        if self.lost or step < self.from_step:
+            return False
+        if self.until is None:
+            return True
+        return step < next((c.step for c in self.until if c.store == store), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """A server and where it listens."""
+
+    node: NodeId
+    host: str
+    pid: int
+    address: str
+    #: backend, version and instruction set of its arithmetic (PROTOCOL R8)
+    kernel: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInfo:
+    """A fixed bucket of chunks: its view and its servers, primary first."""
+
+    view: Epoch
+    replicas: tuple[NodeId, ...]
+    learners: tuple[NodeId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Live workers and shard placement under one epoch."""
+
+    epoch: Epoch
+    members: tuple[Member, ...]
+    servers: tuple[ServerInfo, ...]
+    shards: tuple[ShardInfo, ...]
+
+    def live(self, store: int, step: int) -> tuple[int, ...]:
+        """L(step): ranks that contribute to rounds of `step`, ascending."""
+        return tuple(m.node.rank for m in self.members if m.takes_part(store, step))
+
+    def member(self, rank: int) -> Member | None:
+        """The member with this rank, or None."""
+        return next((m for m in self.members if m.node.rank == rank), None)
+
+    def primary(self, shard: int) -> NodeId:
+        """The server that decides for `shard`."""
+        return self.shards[shard].replicas[0]
+
+    def with_member(self, epoch: Epoch, member: Member) -> Table:
+        """A later table in which the member of that rank is replaced by `member`."""
+        members = tuple(member if m.node.rank == member.node.rank else m for m in self.members)
+        return replace(self, epoch=epoch, members=members)
+
+
+def form_table(
+    epoch: Epoch, members: tuple[Member, ...], servers: tuple[ServerInfo, ...], shards: int
+) -> Table:
+    """The first table of a job: shards dealt to the servers in turn, no backups."""
+    placed = tuple(
+        ShardInfo(view=epoch, replicas=(servers[s % len(servers)].node,)) for s in range(shards)
+    )
+    return Table(epoch=epoch, members=members, servers=servers, shards=placed)

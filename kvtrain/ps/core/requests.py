@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker's own program may ask of its core, as values.
+
+``WorkerCore.submit(request, now)`` returns ``(request id, effects)``; the request ends with
+one Complete or Fail effect of that id. Arrays are flat (one dimension), of the key's dtype.
+A request that breaks the rules raises at once and changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kvtrain.ps.core.shards import KeySpec
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStoreRequest:
+    """Open the next store; completes with its ordinal once the scheduler agrees."""
+
+    type: str
+    sync: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InitRequest:
+    """Initialise keys; the core copies the arrays. Completes when the keys exist."""
+
+    store: int
+    keys: tuple[KeySpec, ...]
+    arrays: tuple[Array, ...] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    """Contribute to the next round of each key; the core copies the arrays.
+
+    Completes when every contribution is committed. An array of None is an empty contribution.
+    With `outs` the new values are written there (one flat, writable array per key) and the
+    request is a push-pull in one trip.
+    """
+
+    store: int
+    names: tuple[str, ...]
+    arrays: tuple[Array | None, ...] = field(compare=False)
+    outs: tuple[Array, ...] | None = field(default=None, compare=False)
+    priorities: tuple[int, ...] = ()
+    rescale_grad: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """Read keys into `outs` (flat, writable), after the worker's own pushes so far."""
+
+    store: int
+    names: tuple[str, ...]
+    outs: tuple[Array, ...] = field(compare=False)
+    priorities: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierRequest:
+    """Completes when every live worker has called the same barrier."""
+
+    store: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetOptimizerRequest:
+    """Give the servers an optimizer (registered name, plain config); rank 0's is used.
+
+    Completes when it is installed on every server, after this worker's earlier pushes.
+    """
+
+    store: int
+    name: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SetHyperRequest:
+    """Change a hyper-parameter from this worker's next push on; completes at once."""
+
+    store: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class TickRequest:
+    """End the worker's step in `store`; completes at once."""
+
+    store: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatsRequestOf:
+    """Completes with a list of each server's counters."""
+
+    store: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveRequest:
+    """Everything acknowledged, then leave; completes when the process may exit."""
+
+
+Request = (
+    OpenStoreRequest
+    | InitRequest
+    | PushRequest
+    | PullRequest
+    | BarrierRequest
+    | SetOptimizerRequest
+    | SetHyperRequest
+    | TickRequest
+    | StatsRequestOf
+    | LeaveRequest
+)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys, chunks and shards: where each slice of a parameter lives.
+
+A key's flat array is cut into chunks of equal length (the last may be shorter); chunk i lies
+in shard ``(first_shard + i) % shards``. The layout is arithmetic on the directory entry, so
+no table per chunk exists anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+#: shards of a job: many more than servers, so that they can be dealt anew one by one
+SHARDS = 64
+#: dtypes that may travel and be stored
+DTYPES = ("float32", "float64", "float16", "int8", "uint8", "int32", "int64", "bool")
+ITEMSIZE = dict(zip(DTYPES, (4, 8, 2, 1, 1, 4, 8, 1), strict=True))
+
+
+class ChunkId(NamedTuple):
+    """A contiguous slice of a key's flat array."""
+
+    key: int
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """What a worker says about a key when it initialises it."""
+
+    #: the user's name
+    name: str
+    #: True if the user's name was an int
+    numeric: bool
+    shape: tuple[int, ...]
+    dtype: str
+    storage: str = "default"
+    #: True: never cut (its optimizer needs norms over the whole key)
+    whole: bool = False
+
+    def describe(self) -> str:
+        """``shape (2, 3), dtype float32, storage default``, for error texts."""
+        return f"shape {self.shape}, dtype {self.dtype}, storage {self.storage}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """A key in the directory."""
+
+    id: int
+    store: int
+    spec: KeySpec
+    #: elements of a full chunk
+    chunk_elements: int
+    first_shard: int
+
+    @property
+    def size(self) -> int:
+        """Elements of the whole key."""
+        return prod(self.spec.shape)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the key has; an empty array has one."""
+        return max(1, -(-self.size // self.chunk_elements))
+
+    def bounds(self, part: int) -> tuple[int, int]:
+        """First and past-the-last element of chunk `part` in the flat array."""
+        low = part * self.chunk_elements
+        return low, min(low + self.chunk_elements, self.size)
+
+    def shard(self, part: int, shards: int) -> int:
+        """The shard in which chunk `part` lies."""
+        return (self.first_shard + part) % shards
+
+    def __iter__(self) -> Iterator[ChunkId]:
+        return (ChunkId(self.id, i) for i in range(self.chunks))
+
+
+def make_entry(id_: int, store: int, spec: KeySpec, chunk_bytes: int, first_shard: int) -> KeyEntry:
+    """Lay out a new key. A `whole` key is one chunk whatever its size."""
+    elements = max(1, chunk_bytes // ITEMSIZE[spec.dtype])
+    if spec.whole:
+        elements = max(1, prod(spec.shape))
+    return KeyEntry(
+        id=id_, store=store, spec=spec, chunk_elements=elements, first_shard=first_shard
+    )
