@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collects a server's answers to one message and packs them, many chunks to a message."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.effects import Effect, Send
+from kvtrain.ps.core.membership import Epoch, NodeId
+
+Array = np.ndarray[Any, Any]
+#: bytes of arrays after which a message is full; a larger chunk travels alone
+FULL = 1 << 20
+
+
+class Replies:
+    """Answers that wait for the end of the message that caused them."""
+
+    def __init__(self) -> None:
+        self._verdicts: dict[
+            tuple[NodeId, int, int, bool], list[tuple[m.Verdict, Array | None]]
+        ] = {}
+        self._values: dict[tuple[NodeId, int, int], list[tuple[m.ChunkVersion, Array]]] = {}
+        self._others: list[Send] = []
+
+    def send(self, to: NodeId, message: m.Message) -> None:
+        """An answer that is not packed."""
+        self._others.append(Send(to, message))
+
+    def push(self, effect: Send) -> None:
+        """A ready effect."""
+        self._others.append(effect)
+
+    def verdict(
+        self, to: NodeId, store: int, request: int, verdict: m.Verdict, value: Array | None
+    ) -> None:
+        """What became of a contribution, with the value if it was wanted."""
+        key = (to, store, request, value is not None)
+        self._verdicts.setdefault(key, []).append((verdict, value))
+
+    def value(
+        self, to: NodeId, store: int, request: int, read: m.ChunkVersion, value: Array
+    ) -> None:
+        """A value that was read."""
+        self._values.setdefault((to, store, request), []).append((read, value))
+
+    def flush(self, epoch: Epoch) -> list[Effect]:
+        """Everything collected, as effects."""
+        effects: list[Effect] = [Send(s.to, replace(s.message, epoch=epoch)) for s in self._others]
+        self._others = []
+        for (to, store, request, _), items in self._verdicts.items():
+            for packed in _packs(items):
+                arrays = tuple(a for _, a in packed if a is not None)
+                message: m.Message = m.PushReply(
+                    store=store,
+                    request=request,
+                    epoch=epoch,
+                    chunks=tuple(v for v, _ in packed),
+                    arrays=arrays,
+                )
+                effects.append(Send(to, message))
+        self._verdicts.clear()
+        for (to, store, request), reads in self._values.items():
+            for pack in _packs(reads):
+                message = m.PullReply(
+                    store=store,
+                    request=request,
+                    epoch=epoch,
+                    chunks=tuple(r for r, _ in pack),
+                    arrays=tuple(a for _, a in pack if a is not None),
+                )
+                effects.append(Send(to, message))
+        self._values.clear()
+        return effects
+
+
+def _packs(items: Any) -> list[list[tuple[Any, Array | None]]]:
+    packs: list[list[tuple[Any, Array | None]]] = []
+    room = 0
+    for item in items:
+        size = 0 if item[1] is None else int(item[1].nbytes)
+        if not packs or (size > room and packs[-1]):
+            packs.append([])
+            room = FULL
+        packs[-1].append(item)
+        room -= size
+    return packs

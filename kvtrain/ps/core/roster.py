@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scheduler's roster: who was started, who joined, when each was last heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.membership import NO_EPOCH, Epoch, NodeId, Role, StoreClock
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A process that said Hello."""
+
+    id: NodeId
+    #: how to reach it until it has used `id` itself
+    provisional: NodeId
+    hello: m.Hello
+    last_seen: float
+    installed: Epoch = NO_EPOCH
+    clocks: tuple[StoreClock, ...] = ()
+    last: str = ""
+    turns: int = -1
+    turned_at: float = 0.0
+    suspect: bool = False
+    left: bool = False
+    exited: bool = False
+    stopped: bool = False
+
+    def where(self) -> str:
+        """``worker-1 (host h, pid 12)``."""
+        return f"{self.id} (host {self.hello.host}, pid {self.hello.pid})"
+
+    def story(self, now: float) -> str:
+        """Who, where, last seen, last step and key: for every error text."""
+        steps = ", ".join(f"step {c.step} of store {c.store}" for c in self.clocks)
+        parts = [self.where(), f"last seen {now - self.last_seen:.1f} s ago"]
+        if steps:
+            parts.append(steps)
+        if self.last:
+            parts.append(f"last {self.last}")
+        return ", ".join(parts)
+
+
+@dataclass(slots=True)
+class Roster:
+    """All processes of the job, by launch token and by id."""
+
+    started: dict[str, m.PeerStarted] = field(default_factory=dict)
+    exited: dict[str, int] = field(default_factory=dict)
+    by_token: dict[str, Node] = field(default_factory=dict)
+    by_id: dict[NodeId, Node] = field(default_factory=dict)
+
+    def of_role(self, role: Role) -> list[Node]:
+        """Joined processes of a role, by rank."""
+        return sorted((n for n in self.by_id.values() if n.id.role == role), key=lambda n: n.id)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(sorted(self.by_id.values(), key=lambda n: n.id))
+
+    def free_rank(self, role: Role, wanted: int, count: int) -> int | None:
+        """The wanted rank if it is free (-1: the lowest that nobody was started for)."""
+        taken = {n.id.rank for n in self.of_role(role)}
+        if wanted >= 0:
+            return wanted if wanted < count and wanted not in taken else None
+        reserved = {
+            s.rank
+            for s in self.started.values()
+            if s.role == role and s.launch_token not in self.by_token
+        }
+        free = [r for r in range(count) if r not in taken]
+        return next((r for r in free if r not in reserved), next(iter(free), None))
+
+    def join(
+        self, provisional: NodeId, token: str, id_: NodeId, hello: m.Hello, now: float
+    ) -> Node:
+        """Enter a process."""
+        node = Node(id=id_, provisional=provisional, hello=hello, last_seen=now, turned_at=now)
+        self.by_token[token] = node
+        self.by_id[id_] = node
+        return node
+
+    def missing(self, role: Role, count: int) -> list[str]:
+        """Names of those of a role that have not joined, with what is known of them."""
+        present = {n.id.rank for n in self.of_role(role)}
+        known = {s.rank: s for s in self.started.values() if s.role == role}
+        names = []
+        for rank in range(count):
+            if rank in present:
+                continue
+            name = f"{role.name.lower()}-{rank}"
+            if rank in known:
+                start = known[rank]
+                name += f" (host {start.host}, pid {start.pid}, started but never said Hello)"
+            else:
+                name += " (never said Hello)"
+            names.append(name)
+        return names

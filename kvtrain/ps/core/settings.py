@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all processes of a job agree on; it travels in the Welcome."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from kvtrain.ps.core.shards import SHARDS
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """Sizes and deadlines of a job. All times are seconds."""
+
+    workers: int
+    servers: int
+    #: name of the job
+    job: str = ""
+    #: bytes of one chunk; one constant per job
+    chunk_bytes: int = 1 << 20
+    shards: int = SHARDS
+    #: how long the first worker that joined waits for the rest
+    join_timeout: float = 60.0
+    #: how long a round or barrier waits for members that are healthy ...
+    round_timeout: float = 3600.0
+    #: ... and for members that are suspect
+    suspect_round_timeout: float = 300.0
+    #: a wait that lasts this long is noted with the names of who is missing
+    note_after: float = 60.0
+    heartbeat: float = 1.0
+    suspect_after: float = 10.0
+    dead_after: float = 60.0
+    #: first and longest time between two sendings of the same thing
+    resend_after: float = 2.0
+    resend_longest: float = 10.0
+    #: how long the scheduler waits for everybody's farewell
+    farewell: float = 2.0
+    #: contributions of one worker to one chunk that may be under way in async
+    async_window: int = 16
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain data for the wire."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> JobSettings:
+        """Rebuild; fields that this version does not know are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in plain.items() if k in known})

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The weights of a server and the arithmetic on them; no protocol.
+
+A chunk's weights are behind one accessor, :meth:`StoredChunk.committed`, which refuses while
+a record is in the making: what is not committed is never visible (PROTOCOL R2). One pass
+over blocks that fit the cache sums the contributions **in the order given** and runs the
+optimizer on each block. Element-wise optimizers give the same bits for every cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from kvtrain.errors import LocalProtocolError
+from kvtrain.kernels import xp
+from kvtrain.ps.core.membership import NodeId, Round
+from kvtrain.ps.core.shards import ChunkId
+
+Array = np.ndarray[Any, Any]
+#: elements of one block: a few blocks of float32 fit a core's second-level cache
+BLOCK = 64 * 1024
+
+
+class BlockOptimizer(Protocol):
+    """What a server needs of an optimizer (see kvtrain.optimizer.Optimizer)."""
+
+    begin_num_update: int
+
+    def state_arrays(self, weight: Array) -> tuple[Array, ...]:
+        """Fresh state for a slice of weights."""
+
+    def hyper(self, key: Any, count: int, schedule_at: int) -> Any:
+        """Values for update number `count`, the schedule evaluated at `schedule_at`."""
+
+    def update_block(
+        self, weight: Array, grad: Array, state: tuple[Array, ...], hyper: Any
+    ) -> None:
+        """Update a slice in place."""
+
+    def set_hyper(self, name: str, value: float) -> None:
+        """Change a hyper-parameter."""
+
+
+MakeOptimizer = Callable[[str, dict[str, Any]], BlockOptimizer]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One closed round (sync) or one push (async) of a chunk: what a log holds."""
+
+    store: int
+    chunk: ChunkId
+    round: Round
+    version_before: int
+    version: int
+    members: tuple[NodeId, ...]
+    #: hyper-parameter values in force, changed from the optimizer's own
+    hyper: tuple[tuple[str, float], ...]
+    #: the contributions in the order of `members`; None: empty
+    arrays: tuple[Array | None, ...] = field(compare=False, repr=False, default=())
+
+
+@dataclass(slots=True, eq=False)
+class StoredChunk:
+    """Weights, optimizer state and counters of one chunk."""
+
+    id: ChunkId
+    #: the user's name of the key, for lr_mult and the like
+    name: str | int
+    #: PROTOCOL version: records applied
+    version: int
+    _weight: Array
+    state: tuple[Array, ...] | None = None
+    #: which of the store's optimizers made `state`, and the version at which it began
+    optimizer_number: int = 0
+    base_version: int = 0
+    #: hyper-parameters changed by workers' commands, by name
+    hyper: dict[str, float] = field(default_factory=dict)
+    #: last command of each worker in force here: rank -> (incarnation, number)
+    hyper_seen: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _making: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the weights."""
+        return self._weight.dtype
+
+    @property
+    def size(self) -> int:
+        """Elements of the chunk."""
+        return int(self._weight.size)
+
+    def committed(self) -> Array:
+        """A private copy of the committed weights; the only way out for them."""
+        if self._making:
+            raise LocalProtocolError(f"{self.id}: version {self.version} is not committed yet")
+        return self._weight.copy()
+
+    def begin(self) -> Array:
+        """The weights, to be changed in place by the record in the making."""
+        self._making = True
+        return self._weight
+
+    def commit(self, record: Record) -> None:
+        """The record is on every replica: its version becomes visible."""
+        self.version = record.version
+        self._making = False
+
+
+class Optimizers:
+    """The optimizer of one store, and its variants under changed hyper-parameters.
+
+    A chunk's optimizer is a pure function of (config, changes in force at that chunk), so no
+    chunk depends on which other one closed first (PROTOCOL R7).
+    """
+
+    _KEPT = 64
+
+    def __init__(self, make: MakeOptimizer) -> None:
+        self._make = make
+        self.number = 0
+        self.name = ""
+        self.config: dict[str, Any] = {}
+        self._variants: dict[tuple[tuple[str, float], ...], BlockOptimizer] = {}
+
+    @property
+    def installed(self) -> bool:
+        """Whether there is one at all."""
+        return self.number > 0
+
+    def install(self, number: int, name: str, config: dict[str, Any]) -> None:
+        """Use this optimizer from now on; raises what the factory raises, changing nothing."""
+        first = self._make(name, config)
+        self._variants = {(): first}
+        self.number, self.name, self.config = number, name, config
+
+    def under(self, changes: Mapping[str, float]) -> BlockOptimizer:
+        """The optimizer with `changes` in force."""
+        key = tuple(sorted(changes.items()))
+        found = self._variants.get(key)
+        if found is None:
+            found = self._make(self.name, self.config)
+            for name, value in key:
+                found.set_hyper(name, value)
+            if len(self._variants) >= self._KEPT:
+                self._variants.pop(next(iter(self._variants)))
+            self._variants[key] = found
+        return found
+
+
+class Arithmetic:
+    """Applies contributions to chunks; owns the scratch block of each dtype."""
+
+    def __init__(self) -> None:
+        self._scratch: dict[np.dtype[Any], Array] = {}
+
+    def assign_sum(self, chunk: StoredChunk, arrays: Sequence[Array]) -> None:
+        """Without an optimizer: the chunk becomes the ordered sum."""
+        weight = chunk.begin()
+        if arrays:
+            xp.sum_arrays(list(arrays), out=weight)
+
+    def update(
+        self,
+        chunk: StoredChunk,
+        arrays: Sequence[Array],
+        scales: Sequence[float | None],
+        optimizers: Optimizers,
+        schedule_at: int | None,
+    ) -> None:
+        """Sum in the order given and run the optimizer, block by block.
+
+        `schedule_at` None: the schedule is evaluated at the key's own count.
+        """
+        weight = chunk.begin()
+        optimizer = optimizers.under(chunk.hyper)
+        if chunk.optimizer_number != optimizers.number:
+            chunk.state = optimizer.state_arrays(weight)
+            chunk.optimizer_number = optimizers.number
+            chunk.base_version = chunk.version
+        if not arrays:
+            return
+        assert chunk.state is not None
+        begin = optimizer.begin_num_update
+        count = begin + chunk.version - chunk.base_version + 1
+        at = count if schedule_at is None else begin + schedule_at
+        hyper = optimizer.hyper(chunk.name, count, at)
+        wanted = {hyper.rescale_grad if s is None else s for s in scales}
+        if len(wanted) == 1:
+            hyper = replace(hyper, rescale_grad=wanted.pop())
+        else:
+            # members disagree (a smaller last batch, say): each is scaled by its own first
+            arrays = [
+                np.multiply(a, a.dtype.type(hyper.rescale_grad if s is None else s))
+                for a, s in zip(arrays, scales, strict=True)
+            ]
+            hyper = replace(hyper, rescale_grad=1.0)
+        scratch = self._block(weight.dtype)
+        for low in range(0, weight.size, BLOCK):
+            block = weight[low : low + BLOCK]
+            high = low + block.size
+            if len(arrays) == 1:
+                grad = arrays[0][low:high]
+            else:
+                grad = scratch[: block.size]
+                xp.sum_arrays([a[low:high] for a in arrays], out=grad)
+            optimizer.update_block(block, grad, tuple(s[low:high] for s in chunk.state), hyper)
+
+    def _block(self, dtype: np.dtype[Any]) -> Array:
+        if dtype not in self._scratch:
+            self._scratch[dtype] = np.empty(BLOCK, dtype)
+        return self._scratch[dtype]
