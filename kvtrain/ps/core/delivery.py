@@ -46,6 +46,11 @@ class Outbox:
         """Stop asking; False if nobody was asking (a repeated answer)."""
         return self._open.pop(key, None) is not None
 
+    def forget(self, wanted: Callable[[Hashable], bool]) -> None:
+        """Stop asking everything whose key is `wanted`."""
+        for key in [k for k in self._open if wanted(k)]:
+            del self._open[key]
+
     def clear(self) -> None:
         """Stop asking anything."""
         self._open.clear()

@@ -314,7 +314,7 @@ class ServerCore:
             self._entries[entry.id] = entry
             self._chunks[chunk_id] = _Chunk(stored, entry, ledger)
             fresh.append(chunk_id)
-        self._replies.send(sender, m.InitDone(store=message.store, request=message.request))
+        self._replies.send(sender, m.InitDone(store=message.store, step=message.step, request=message.request))
         return self._take_early(set(fresh), now)
 
     def _take_early(self, fresh: set[ChunkId], now: float) -> list[Effect]:

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker's contributions on their way: queued, in flight, acknowledged (PROTOCOL R10, R31).
+
+Each posted contribution keeps its own bytes until the acknowledgement, so that a resend sends
+the same bytes whatever the user did to the array meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.effects import Effect, Send
+from kvtrain.ps.core.membership import Epoch, NodeId, Round, Table
+from kvtrain.ps.core.replies import FULL
+from kvtrain.ps.core.shards import ChunkId, KeyEntry
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(slots=True, eq=False)
+class Posted:
+    """One contribution of this worker that is not acknowledged yet."""
+
+    request: int
+    round: Round
+    step: int
+    #: private copy; None: empty
+    array: Array | None
+    #: where the new value goes, if it was wanted
+    out: Array | None
+    rescale_grad: float | None
+    hyper: tuple[m.HyperCommand, ...]
+    priority: int
+    #: when to ask what became of it, and the time until the repeat after that
+    due: float = 0.0
+    interval: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class ClientChunk:
+    """A chunk as its worker sees it."""
+
+    id: ChunkId
+    entry: KeyEntry
+    #: at most one in sync, at most the window in async
+    in_flight: deque[Posted] = field(default_factory=deque)
+    queue: deque[Posted] = field(default_factory=deque)
+    #: last round or sequence number given out, sent or not
+    last: Round | None = None
+    #: commands up to this number are in force at the server for this chunk
+    hyper_known: int = 0
+
+    def busy(self) -> bool:
+        """Whether anything is not acknowledged."""
+        return bool(self.in_flight or self.queue)
+
+    def find(self, round_: Round) -> Posted | None:
+        """The contribution in flight for `round_`."""
+        return next((p for p in self.in_flight if p.round == round_), None)
+
+
+class Packer:
+    """Collects contributions for one call and packs them, many to a message."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._items: list[tuple[int, ClientChunk, Posted]] = []
+
+    def add(self, chunk: ClientChunk, posted: Posted) -> None:
+        """Send `posted`."""
+        self._items.append((-posted.priority, chunk, posted))
+
+    def flush(self, epoch: Epoch) -> list[Effect]:
+        """Messages by server, higher priority first, each at most about FULL bytes."""
+        self._items.sort(key=lambda item: item[0])
+        packs: dict[Any, tuple[int, list[tuple[ClientChunk, Posted]]]] = {}
+        effects: list[Effect] = []
+        for _, chunk, posted in self._items:
+            server, _ = self.place(chunk)
+            size = 0 if posted.array is None else int(posted.array.nbytes)
+            key = (
+                server,
+                chunk.entry.store,
+                posted.request,
+                posted.step,
+                posted.out is not None,
+                posted.rescale_grad,
+                posted.hyper,
+            )
+            held, pack = packs.get(key, (0, []))
+            if pack and held + size > FULL:
+                effects.append(self._message(server, pack, epoch))
+                held, pack = 0, []
+            pack.append((chunk, posted))
+            packs[key] = (held + size, pack)
+        effects += [self._message(key[0], pack, epoch) for key, (_, pack) in packs.items()]
+        self._items = []
+        return effects
+
+    def place(self, chunk: ClientChunk) -> tuple[NodeId, Epoch]:
+        """The chunk's primary and its view in the installed table."""
+        shard = chunk.entry.shard(chunk.id.part, len(self._table.shards))
+        return self._table.primary(shard), self._table.shards[shard].view
+
+    def _message(
+        self, server: NodeId, pack: list[tuple[ClientChunk, Posted]], epoch: Epoch
+    ) -> Send:
+        chunk, first = pack[0]
+        push = m.Push(
+            store=chunk.entry.store,
+            step=first.step,
+            request=first.request,
+            epoch=epoch,
+            want=first.out is not None,
+            chunks=tuple(
+                m.Contribution(
+                    chunk=c.id, view=self.place(c)[1], round=p.round, empty=p.array is None
+                )
+                for c, p in pack
+            ),
+            rescale_grad=first.rescale_grad,
+            hyper=first.hyper,
+            arrays=tuple(_EMPTY if p.array is None else p.array for _, p in pack),
+        )
+        return Send(server, push)
+
+
+_EMPTY: Array = np.empty(0, np.uint8)
