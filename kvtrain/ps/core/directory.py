@@ -44,7 +44,8 @@ class Directory:
             return entry, True
         if held.spec != spec:
             raise KeyMismatch(
-                f"key {spec.name!r} of store {store} was initialised with {held.spec.describe()} by "
-                f"worker-{self.declared_by[name]} and with {spec.describe()} by worker-{rank}"
+                f"key {spec.name!r} of store {store} was initialised with "
+                f"{held.spec.describe()} by worker-{self.declared_by[name]} and with "
+                f"{spec.describe()} by worker-{rank}"
             )
         return held, False

@@ -378,9 +378,12 @@ class SchedulerCore:
             missing_ranks = self.barriers.missing(barrier, self._live())
             what = f"barrier {barrier.n} of store {barrier.store} at step {barrier.clock}"
             effects += self._waits(what, missing_ranks, now - since, now)
-            if self.phase is Phase.STOPPING:
+            if self._stopping():
                 break
         return effects
+
+    def _stopping(self) -> bool:
+        return self.phase is Phase.STOPPING
 
     def _on_waiting(self, node: Node, message: m.Waiting, now: float) -> list[Effect]:
         if self.phase is not Phase.RUNNING:

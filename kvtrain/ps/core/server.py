@@ -314,7 +314,9 @@ class ServerCore:
             self._entries[entry.id] = entry
             self._chunks[chunk_id] = _Chunk(stored, entry, ledger)
             fresh.append(chunk_id)
-        self._replies.send(sender, m.InitDone(store=message.store, step=message.step, request=message.request))
+        self._replies.send(
+            sender, m.InitDone(store=message.store, step=message.step, request=message.request)
+        )
         return self._take_early(set(fresh), now)
 
     def _take_early(self, fresh: set[ChunkId], now: float) -> list[Effect]:
@@ -344,8 +346,8 @@ class ServerCore:
         primary = self.table.primary(shard)
         if primary != self.node:
             raise RemoteProtocolError(
-                f"{self.node} is not primary of shard {shard} in view {self.table.shards[shard].view}; "
-                f"{primary} is"
+                f"{self.node} is not primary of shard {shard} in view "
+                f"{self.table.shards[shard].view}; {primary} is"
             )
 
     def _check_view(self, chunk: _Chunk, chunk_id: ChunkId, view: Any) -> None:
@@ -593,7 +595,8 @@ class ServerCore:
             mine, theirs = (ours.name, ours.config), (message.name, message.config)
             if _without_rescale(mine) != _without_rescale(theirs):
                 error = KeyMismatch(
-                    f"the optimizers of store {message.store} differ: rank 0 set {mine}, {to} {theirs}"
+                    f"the optimizers of store {message.store} differ: "
+                    f"rank 0 set {mine}, {to} {theirs}"
                 )
                 self._replies.push(self._error(to, message, error))
                 return
@@ -678,8 +681,8 @@ def _check_array(
     low, high = entry.bounds(chunk_id.part)
     if array.dtype != entry.spec.dtype or array.ndim != 1 or array.size != high - low:
         raise KeyMismatch(
-            f"{what} of key {entry.spec.name!r}, chunk {chunk_id.part}: got {array.size} elements of "
-            f"{array.dtype}, it has {high - low} of {entry.spec.dtype}"
+            f"{what} of key {entry.spec.name!r}, chunk {chunk_id.part}: got {array.size} elements "
+            f"of {array.dtype}, it has {high - low} of {entry.spec.dtype}"
         )
 
 

@@ -87,7 +87,7 @@ class StoredChunk:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of the weights."""
-        return self._weight.dtype
+        return np.dtype(self._weight.dtype)
 
     @property
     def size(self) -> int:

@@ -226,35 +226,37 @@ class WorkerCore:
         store_number = getattr(request, "store", None)
         if store_number is not None and not 0 <= store_number < len(self._stores):
             raise LocalProtocolError(f"store {store_number} has not been opened")
-        match request:
-            case r.OpenStoreRequest():
-                begin = self._open_store
-            case r.InitRequest():
-                begin = self._init
-            case r.PushRequest():
-                begin = self._push
-            case r.PullRequest():
-                begin = self._pull
-            case r.BarrierRequest():
-                begin = self._barrier
-            case r.SetOptimizerRequest():
-                begin = self._set_optimizer
-            case r.SetHyperRequest():
-                begin = self._set_hyper
-            case r.TickRequest():
-                begin = self._tick
-            case r.StatsRequestOf():
-                begin = self._stats
-            case r.LeaveRequest():
-                begin = self._leave
         self._requests[number] = _Open(request)
         try:
-            effects = begin(number, request, now)
+            effects = self._begin(number, request, now)
         except KVTrainError:
             del self._requests[number]
             raise
         self._next_request += 1
         return number, effects
+
+    def _begin(self, number: int, request: r.Request, now: float) -> list[Effect]:
+        match request:
+            case r.OpenStoreRequest():
+                return self._open_store(number, request, now)
+            case r.InitRequest():
+                return self._init(number, request, now)
+            case r.PushRequest():
+                return self._push(number, request, now)
+            case r.PullRequest():
+                return self._pull(number, request, now)
+            case r.BarrierRequest():
+                return self._barrier(number, request, now)
+            case r.SetOptimizerRequest():
+                return self._set_optimizer(number, request, now)
+            case r.SetHyperRequest():
+                return self._set_hyper(number, request, now)
+            case r.TickRequest():
+                return self._tick(number, request, now)
+            case r.StatsRequestOf():
+                return self._stats(number, request, now)
+            case r.LeaveRequest():
+                return self._leave(number, request, now)
 
     # ---- membership ------------------------------------------------------------------------
 
@@ -458,10 +460,10 @@ class WorkerCore:
                 for place, pack in enumerate(packed)
             ]
             for message in messages:
-                part = ("init", server, message.step)
-                self._requests[number].parts.add(part)
+                sent = ("init", server, message.step)
+                self._requests[number].parts.add(sent)
                 again = _sender(server, message)
-                effects += self._outbox.ask((*part, number), again, now)
+                effects += self._outbox.ask((*sent, number), again, now)
         return effects
 
     # ---- push and pull ---------------------------------------------------------------------
@@ -491,7 +493,7 @@ class WorkerCore:
         for i, entry in enumerate(entries):
             given = request.arrays[i]
             array = None if given is None else np.array(given)
-            out = request.outs[i] if request.outs is not None else None
+            target = request.outs[i] if request.outs is not None else None
             priority = request.priorities[i] if request.priorities else 0
             round_ = Round(store.step, store.pushed[entry.spec.name])
             store.pushed[entry.spec.name] += 1
@@ -507,7 +509,7 @@ class WorkerCore:
                     round=round_,
                     step=store.step,
                     array=None if array is None else array[low:high],
-                    out=None if out is None else out[low:high],
+                    out=None if target is None else target[low:high],
                     rescale_grad=request.rescale_grad,
                     hyper=tuple(c for c in store.hyper.values() if c.number > chunk.hyper_known),
                     priority=priority,
@@ -772,13 +774,14 @@ def _fill(out: Array, array: Array) -> bool:
 def _check_spec(spec: KeySpec, array: Array) -> None:
     if array.dtype != spec.dtype or array.size != int(np.prod(spec.shape, dtype=np.int64)):
         raise KeyMismatch(
-            f"init of key {spec.name!r}: {array.size} elements of {array.dtype} for {spec.describe()}"
+            f"init of key {spec.name!r}: {array.size} elements of {array.dtype} for "
+            f"{spec.describe()}"
         )
 
 
 def _check_array(entry: KeyEntry, array: Array, what: str) -> None:
     if array.dtype != entry.spec.dtype or array.size != entry.size or array.ndim != 1:
         raise KeyMismatch(
-            f"{what} of key {entry.spec.name!r}: got {array.size} elements of {array.dtype}, the key "
-            f"has {entry.spec.describe()}"
+            f"{what} of key {entry.spec.name!r}: got {array.size} elements of {array.dtype}, "
+            f"the key has {entry.spec.describe()}"
         )

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NumPy backend: always there, complete."""
+
+from kvtrain.kernels.numpy.conv import conv2d, conv2d_data_grad, conv2d_weight_grad
+from kvtrain.kernels.numpy.indexing import embedding_grad, pick_grad
+from kvtrain.kernels.numpy.norm import (
+    batch_norm_grad,
+    batch_norm_stats,
+    layer_norm_grad,
+    log_softmax,
+    softmax,
+)
+from kvtrain.kernels.numpy.pool import pool2d, pool2d_grad
+from kvtrain.kernels.numpy.update import adam_update, sgd_mom_update, sgd_update, sum_arrays
+
+__all__ = [
+    "adam_update",
+    "batch_norm_grad",
+    "batch_norm_stats",
+    "conv2d",
+    "conv2d_data_grad",
+    "conv2d_weight_grad",
+    "embedding_grad",
+    "layer_norm_grad",
+    "log_softmax",
+    "pick_grad",
+    "pool2d",
+    "pool2d_grad",
+    "sgd_mom_update",
+    "sgd_update",
+    "softmax",
+    "sum_arrays",
+]

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reductions with MXNet's `axis`, `keepdims` and `exclude`; sorting and searching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kvtrain.ops.broadcast import axes_of
+from kvtrain.ops.registry import op
+
+
+def _keep(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def _scalar_shape(out: Any) -> Any:
+    """MXNet has no arrays of no dimensions: a full reduction gives shape (1,)."""
+    return out.reshape((1,)) if out.ndim == 0 else out
+
+
+def _reduction(
+    name: str,
+    forward: Callable[..., Any],
+    grad: Callable[..., Any] | None,
+    doc: str,
+    *aliases: str,
+) -> None:
+    """Register a reduction with gradient ``grad(xp, g, out, a, axes)``; g and out kept-dims."""
+    vjp = None
+    if grad is not None:
+        slope = grad
+
+        def vjp(
+            xp: Any, g: Any, out: Any, a: Any, *, axis: Any, keepdims: Any, exclude: Any
+        ) -> tuple[Any, ...]:
+            axes = axes_of(axis, len(a.shape), exclude)
+            kept = _keep(a.shape, axes)
+            return (slope(xp, xp.reshape(g, kept), xp.reshape(out, kept), a, axes),)
+
+    def run(
+        xp: Any, data: Any, /, *, axis: Any = None, keepdims: bool = False, exclude: bool = False
+    ) -> Any:
+        axes = axes_of(axis, data.ndim, exclude)
+        out = np.asarray(forward(xp, data, axes, keepdims))
+        out = out if out.dtype == data.dtype else out.astype(data.dtype)
+        return _scalar_shape(out)
+
+    op(name, vjp=vjp, aliases=aliases, methods=(name,), doc=doc)(run)
+
+
+def _count(a: Any, axes: tuple[int, ...]) -> int:
+    count = 1
+    for i in axes:
+        count *= a.shape[i]
+    return count
+
+
+_reduction(
+    "sum",
+    lambda xp, a, axes, keep: xp.sum(a, axis=axes, keepdims=keep),
+    lambda xp, g, out, a, axes: xp.broadcast_to(g, a.shape),
+    "Sum over `axis`.",
+    "sum_axis",
+)
+_reduction(
+    "mean",
+    lambda xp, a, axes, keep: xp.mean(a, axis=axes, keepdims=keep),
+    lambda xp, g, out, a, axes: xp.broadcast_to(g / _count(a, axes), a.shape),
+    "Arithmetic mean over `axis`.",
+)
+_reduction(
+    "prod",
+    lambda xp, a, axes, keep: xp.prod(a, axis=axes, keepdims=keep),
+    lambda xp, g, out, a, axes: g * out / a,
+    "Product over `axis`.",
+)
+_reduction(
+    "nansum",
+    lambda xp, a, axes, keep: xp.nansum(a, axis=axes, keepdims=keep),
+    lambda xp, g, out, a, axes: g * (a == a),
+    "Sum over `axis`, NaN counted as 0.",
+)
+_reduction(
+    "nanprod",
+    lambda xp, a, axes, keep: xp.nanprod(a, axis=axes, keepdims=keep),
+    None,
+    "Product over `axis`, NaN counted as 1.",
+)
+_reduction(
+    "max",
+    lambda xp, a, axes, keep: xp.max(a, axis=axes, keepdims=keep),
+    lambda xp, g, out, a, axes: g * (a == out),
+    "Largest element over `axis`; equal ones all get the gradient.",
+    "max_axis",
+)
+_reduction(
+    "min",
+    lambda xp, a, axes, keep: xp.min(a, axis=axes, keepdims=keep),
+    lambda xp, g, out, a, axes: g * (a == out),
+    "Smallest element over `axis`; equal ones all get the gradient.",
+    "min_axis",
+)
+
+
+def _norm_vjp(
+    xp: Any, g: Any, out: Any, a: Any, *, ord: int, axis: Any, keepdims: bool
+) -> tuple[Any, ...]:
+    kept = _keep(a.shape, axes_of(axis, len(a.shape)))
+    g, out = xp.reshape(g, kept), xp.reshape(out, kept)
+    if ord == 1:
+        return (g * xp.sign(a),)
+    return (g * a / out,)
+
+
+@op("norm", vjp=_norm_vjp, methods=("norm",))
+def _norm(xp: Any, data: Any, /, *, ord: int = 2, axis: Any = None, keepdims: bool = False) -> Any:
+    """L1 or L2 norm over `axis` (None: of the whole array)."""
+    if ord not in (1, 2):
+        raise ValueError(f"norm: ord={ord}; 1 and 2 are supported")
+    axes = axes_of(axis, data.ndim)
+    if ord == 1:
+        out = xp.sum(xp.abs(data), axis=axes, keepdims=keepdims)
+    else:
+        out = xp.sqrt(xp.sum(data * data, axis=axes, keepdims=keepdims))
+    return _scalar_shape(np.asarray(out, data.dtype))
+
+
+def _arg(name: str) -> None:
+    def run(xp: Any, data: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Any:
+        out = np.asarray(getattr(xp, name)(data, axis=axis, keepdims=keepdims))
+        return _scalar_shape(out.astype(np.float32))
+
+    op(
+        name, vjp=None, methods=(name,), doc=f"Index of the {name[3:]}imum over `axis`, as float32."
+    )(run)
+
+
+_arg("argmax")
+_arg("argmin")
+
+
+@op("argmax_channel", vjp=None)
+def _argmax_channel(xp: Any, data: Any, /) -> Any:
+    """Index of the maximum along axis 1, as float32."""
+    return xp.argmax(data, axis=1).astype(np.float32)
+
+
+def _ordered(xp: Any, data: Any, axis: int | None, is_ascend: bool) -> Any:
+    """Indices that sort along `axis`; equal elements keep their order."""
+    keys = data if is_ascend else (-data if data.dtype.kind == "f" else -data.astype(np.int64))
+    return xp.argsort(keys, axis=axis, kind="stable")
+
+
+def _sort_vjp(xp: Any, g: Any, out: Any, a: Any, *, axis: Any, is_ascend: bool) -> tuple[Any, ...]:
+    raw = np.asarray(a)
+    flat = raw.reshape(-1) if axis is None else raw
+    order = _ordered(np, flat, -1 if axis is None else axis, is_ascend)
+    grad = np.empty_like(flat)
+    np.put_along_axis(grad, order, np.asarray(g), -1 if axis is None else axis)
+    return (grad.reshape(raw.shape),)
+
+
+@op("sort", vjp=_sort_vjp, methods=("sort",))
+def _sort(xp: Any, data: Any, /, *, axis: int | None = -1, is_ascend: bool = True) -> Any:
+    """Sorted copy along `axis` (None: flattened)."""
+    flat, along = (data.reshape(-1), 0) if axis is None else (data, axis)
+    return xp.take_along_axis(flat, _ordered(xp, flat, along, is_ascend), along)
+
+
+@op("argsort", vjp=None, methods=("argsort",))
+def _argsort(
+    xp: Any,
+    data: Any,
+    /,
+    *,
+    axis: int | None = -1,
+    is_ascend: bool = True,
+    dtype: str = "float32",
+) -> Any:
+    """Indices that would sort along `axis` (None: flattened)."""
+    flat, along = (data.reshape(-1), 0) if axis is None else (data, axis)
+    return _ordered(xp, flat, along, is_ascend).astype(dtype)
+
+
+@op("topk", vjp=None, methods=("topk",))
+def _topk(
+    xp: Any,
+    data: Any,
+    /,
+    *,
+    axis: int | None = -1,
+    k: int = 1,
+    ret_typ: str = "indices",
+    is_ascend: bool = False,
+    dtype: str = "float32",
+) -> Any:
+    """The `k` largest (or smallest) along `axis`: value, indices, both or a mask."""
+    flat, along = (data.reshape(-1), 0) if axis is None else (data, axis)
+    size = flat.shape[along]
+    first = xp.take(_ordered(xp, flat, along, is_ascend), np.arange(k if k > 0 else size), along)
+    if ret_typ == "indices":
+        return first.astype(dtype)
+    if ret_typ == "mask":
+        mask = np.zeros(flat.shape, data.dtype)
+        np.put_along_axis(mask, first, data.dtype.type(1), along)
+        return mask.reshape(data.shape)
+    values = xp.take_along_axis(flat, first, along)
+    if ret_typ == "value":
+        return values
+    if ret_typ == "both":
+        return values, first.astype(dtype)
+    raise ValueError(f"topk: ret_typ={ret_typ!r}; known: value, indices, mask, both")
+
+
+@op(
+    "cumsum",
+    vjp=lambda xp, g, out, a, *, axis, dtype: (
+        xp.reshape(
+            xp.flip(xp.cumsum(xp.flip(g, axis=axis or 0), axis=axis or 0), axis=axis or 0), a.shape
+        ),
+    ),
+)
+def _cumsum(xp: Any, data: Any, /, *, axis: int | None = None, dtype: str | None = None) -> Any:
+    """Running sum along `axis` (None: flattened)."""
+    return xp.cumsum(data, axis=axis, dtype=dtype or data.dtype)
