@@ -41,6 +41,29 @@ def _binary(
         return forward(xp, lhs, rhs)
 
     op(name, vjp=vjp, aliases=aliases, doc=doc)(run)
+    _scalar(f"_{name}_scalar", forward, left, False)
+    _scalar(f"_r{name}_scalar", forward, right, True)
+
+
+def _scalar(
+    name: str, forward: Callable[..., Any], slope: Callable[..., Any] | None, reverse: bool
+) -> None:
+    """Register the form with a number for one operand (the first if `reverse`).
+
+    The number takes the array's dtype, so that float32 stays float32 and integers integers.
+    """
+    vjp = None
+    if slope is not None:
+        grad = slope
+
+        def vjp(xp: Any, g: Any, out: Any, a: Any, *, scalar: Any) -> tuple[Any, ...]:
+            return (grad(xp, g, out, scalar, a) if reverse else grad(xp, g, out, a, scalar),)
+
+    def run(xp: Any, data: Any, /, *, scalar: Any) -> Any:
+        number = data.dtype.type(scalar)
+        return forward(xp, number, data) if reverse else forward(xp, data, number)
+
+    op(name, vjp=vjp, public=False, doc=f"{name} with a number.")(run)
 
 
 def _compare(name: str) -> Callable[..., Any]:
@@ -407,7 +430,11 @@ def _smooth_l1(xp: Any, data: Any, /, *, scalar: float = 1.0) -> Any:
     return xp.where(size < 1 / s, data.dtype.type(0.5) * s * data * data, size - 0.5 / s)
 
 
-@op("Cast", vjp=lambda xp, g, out, a, *, dtype: (g.astype(str(a.dtype)),), aliases=("cast",))
+@op(
+    "Cast",
+    vjp=lambda xp, g, out, a, *, dtype: (g.astype(np.dtype(a.dtype).name),),
+    aliases=("cast",),
+)
 def _cast(xp: Any, data: Any, /, *, dtype: str) -> Any:
     """The same values in another dtype."""
     return data.astype(dtype)

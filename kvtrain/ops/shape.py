@@ -343,15 +343,6 @@ def _diag(xp: Any, data: Any, /, *, k: int = 0, axis1: int = 0, axis2: int = 1) 
     return xp.diagonal(data, k, axis1, axis2)
 
 
-def _blocks(data: Any, block: int, depth: bool) -> Any:
-    n, c, h, w = data.shape
-    if depth:
-        parts = data.reshape(n, block, block, c // block**2, h, w).transpose(0, 3, 4, 1, 5, 2)
-        return parts.reshape(n, c // block**2, h * block, w * block)
-    parts = data.reshape(n, c, h // block, block, w // block, block).transpose(0, 3, 5, 1, 2, 4)
-    return parts.reshape(n, c * block**2, h // block, w // block)
-
-
 @op(
     "depth_to_space",
     vjp=lambda xp, g, out, a, *, block_size: (xp.space_to_depth(g, block_size=block_size),),
@@ -359,7 +350,7 @@ def _blocks(data: Any, block: int, depth: bool) -> Any:
 )
 def _depth_to_space(xp: Any, data: Any, /, *, block_size: int) -> Any:
     """Channels moved into blocks of the image."""
-    return _blocks(data, block_size, True)
+    return xp.depth_to_space(data, block_size=block_size)
 
 
 @op(
@@ -369,4 +360,4 @@ def _depth_to_space(xp: Any, data: Any, /, *, block_size: int) -> Any:
 )
 def _space_to_depth(xp: Any, data: Any, /, *, block_size: int) -> Any:
     """Blocks of the image moved into channels."""
-    return _blocks(data, block_size, False)
+    return xp.space_to_depth(data, block_size=block_size)

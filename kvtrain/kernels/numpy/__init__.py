@@ -2,7 +2,14 @@
 """The NumPy backend: always there, complete."""
 
 from kvtrain.kernels.numpy.conv import conv2d, conv2d_data_grad, conv2d_weight_grad
-from kvtrain.kernels.numpy.indexing import embedding_grad, pick_grad
+from kvtrain.kernels.numpy.indexing import (
+    depth_to_space,
+    embedding_grad,
+    index_grad,
+    pick_grad,
+    slice_axis,
+    space_to_depth,
+)
 from kvtrain.kernels.numpy.norm import (
     batch_norm_grad,
     batch_norm_stats,
@@ -20,7 +27,9 @@ __all__ = [
     "conv2d",
     "conv2d_data_grad",
     "conv2d_weight_grad",
+    "depth_to_space",
     "embedding_grad",
+    "index_grad",
     "layer_norm_grad",
     "log_softmax",
     "pick_grad",
@@ -28,6 +37,8 @@ __all__ = [
     "pool2d_grad",
     "sgd_mom_update",
     "sgd_update",
+    "slice_axis",
     "softmax",
+    "space_to_depth",
     "sum_arrays",
 ]

@@ -34,3 +34,37 @@ def pick_grad(grad: Array, places: Array, *, size: int, axis: int) -> Array:
     out = np.zeros(shape, grad.dtype)
     np.put_along_axis(out, np.expand_dims(places, axis), np.expand_dims(grad, axis), axis)
     return out
+
+
+def slice_axis(data: Array, *, axis: int, begin: int, end: int | None) -> Array:
+    """``data[..., begin:end, ...]`` along one axis; a view."""
+    where = [slice(None)] * data.ndim
+    where[axis] = slice(begin, end)
+    return data[tuple(where)]
+
+
+def index_grad(grad: Array, *, shape: tuple[int, ...], key: Any) -> Array:
+    """Zeros of `shape` with `grad` added at `key` (basic or advanced NumPy indexing)."""
+    out = np.zeros(shape, grad.dtype)
+    parts = key if isinstance(key, tuple) else (key,)
+    if any(isinstance(part, np.ndarray | list) for part in parts):
+        np.add.at(out, key, grad)
+    else:
+        out[key] = grad
+    return out
+
+
+def depth_to_space(data: Array, *, block_size: int) -> Array:
+    """Channels moved into blocks of the image; (n, c, h, w)."""
+    n, c, h, w = data.shape
+    b = block_size
+    parts = data.reshape(n, b, b, c // b**2, h, w).transpose(0, 3, 4, 1, 5, 2)
+    return parts.reshape(n, c // b**2, h * b, w * b)
+
+
+def space_to_depth(data: Array, *, block_size: int) -> Array:
+    """Blocks of the image moved into channels; (n, c, h, w)."""
+    n, c, h, w = data.shape
+    b = block_size
+    parts = data.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4)
+    return parts.reshape(n, c * b**2, h // b, w // b)

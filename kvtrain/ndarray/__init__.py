@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mx.nd``: arrays, functions on them, files."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from kvtrain.ndarray import arithmetic, gradient, namespace, random
+from kvtrain.ndarray.array import NDArray
+from kvtrain.ndarray.composed import (
+    BatchNorm,
+    Dropout,
+    add_n,
+    concatenate,
+    log_sigmoid,
+    moveaxis,
+    split_v2,
+)
+from kvtrain.ndarray.creation import (
+    arange,
+    array,
+    empty,
+    eye,
+    from_numpy,
+    full,
+    linspace,
+    ones,
+    zeros,
+)
+from kvtrain.ndarray.serialization import load, load_frombuffer, save
+from kvtrain.ndarray.storage import settle_all
+
+_functions = namespace.install()
+arithmetic.install()
+gradient.install()
+_functions.update(arithmetic.FUNCTIONS)
+ElementWiseSum = add_n
+random_uniform = random.uniform
+random_normal = random.normal
+shuffle = random.shuffle
+
+
+def waitall() -> None:
+    """Await every pending pull; raises the first failure."""
+    settle_all()
+
+
+for _name, _function in _functions.items():
+    if _name not in globals():
+        globals()[_name] = _function
+op = SimpleNamespace(**_functions)
+
+__all__ = [
+    "BatchNorm",
+    "Dropout",
+    "NDArray",
+    "add_n",
+    "arange",
+    "array",
+    "concatenate",
+    "empty",
+    "eye",
+    "from_numpy",
+    "full",
+    "linspace",
+    "load",
+    "load_frombuffer",
+    "log_sigmoid",
+    "moveaxis",
+    "ones",
+    "random",
+    "save",
+    "split_v2",
+    "waitall",
+    "zeros",
+]
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module 'kvtrain.nd' has no function {name!r}")

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The class NDArray: storage, dtype, context, indexing. Operators come from the registry.
+
+An NDArray touches its buffer only through two doors. The read door (:meth:`NDArray._read`)
+awaits a pending pull. The write door (:meth:`NDArray._write`) awaits it too and leaves a
+buffer that is lent to the transport to its reader, going on with a copy. Basic slices and
+``reshape`` share the storage, and so its pending state and its moves.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from kvtrain.autograd.tape import Entry, Leaf, state
+from kvtrain.context import Context, usable
+from kvtrain.errors import AutogradError, OperatorError
+from kvtrain.ndarray.storage import Loan, Storage
+from kvtrain.ops.shape import reshape_to
+
+Array = np.ndarray[Any, Any]
+IN_PLACE = (
+    "an array of the computational graph cannot be written inside record(): its gradient would "
+    "be wrong; write outside, or compute a new array"
+)
+
+
+class NDArray:
+    """An n-dimensional array on a context.
+
+    Made by :func:`kvtrain.nd.array` and its siblings, not by calling the class.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_ctx",
+        "_entry",
+        "_generation",
+        "_grad",
+        "_path",
+        "_raw",
+        "_storage",
+    )
+    __array_priority__ = 1000.0
+    # comparison gives arrays, but an array is still a key by identity
+    __hash__ = object.__hash__
+
+    def __init__(self, raw: Array, ctx: Context, storage: Storage | None = None) -> None:
+        self._raw = raw
+        self._ctx = ctx
+        if storage is None:
+            storage = Storage(raw)
+        self._storage = storage
+        self._generation = storage.generation
+        self._path: tuple[Callable[[Array], Array], ...] = ()
+        self._entry: Entry = None
+        self._grad: NDArray | None = None
+
+    # ---- the two doors -------------------------------------------------------------------
+
+    def _read(self) -> Array:
+        """The values, for reading; awaits a pending pull."""
+        storage = self._storage
+        if storage.wait is not None:
+            storage.settle()
+        if self._generation != storage.generation:
+            self._relocate()
+        return self._raw
+
+    def _write(self) -> Array:
+        """The buffer, for writing; awaits a pending pull, leaves a lent buffer alone."""
+        storage = self._storage
+        if storage.wait is not None:
+            storage.settle()
+        if storage.loans:
+            storage.make_private()
+        if self._generation != storage.generation:
+            self._relocate()
+        return self._raw
+
+    def _relocate(self) -> None:
+        raw = self._storage.buffer
+        for step in self._path:
+            raw = step(raw)
+        self._raw = raw
+        self._generation = self._storage.generation
+
+    def _fill(self) -> Array:
+        """The buffer as it is, for whoever fills a pending array."""
+        if self._generation != self._storage.generation:
+            self._relocate()
+        return self._raw
+
+    def _set_pending(self, wait: Callable[[], None]) -> None:
+        """`wait` fills the buffer; it is called once, before the next use."""
+        self._storage.set_pending(wait)
+
+    def _lend(self) -> Loan:
+        """Lend the present values to the transport; later writes go elsewhere."""
+        return Loan(self._storage, self._read())
+
+    def _move_to(self, buffer: Array) -> None:
+        """Move the whole storage into `buffer` (same shape, dtype); values are kept."""
+        if self._path:
+            raise OperatorError("a view cannot be moved; move the array it is a view of")
+        np.copyto(buffer, self._read())
+        self._storage.replace(buffer)
+
+    def _view(self, step: Callable[[Array], Array]) -> NDArray:
+        view = NDArray(step(self._read()), self._ctx, self._storage)
+        view._path = (*self._path, step)
+        return view
+
+    # ---- what it is ----------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+        return self._raw.shape
+
+    @property
+    def dtype(self) -> Any:
+        """NumPy type, as ``numpy.float32``."""
+        return self._raw.dtype.type
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._raw.size
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return self._raw.ndim
+
+    @property
+    def context(self) -> Context:
+        """Where it lives."""
+        return self._ctx
+
+    ctx = context
+
+    @property
+    def stype(self) -> str:
+        """Storage type: ``"default"``."""
+        return "default"
+
+    @property
+    def T(self) -> NDArray:
+        """Dimensions reversed."""
+        return self.transpose()  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def grad(self) -> NDArray | None:
+        """The gradient buffer made by :meth:`attach_grad`, else None."""
+        return self._grad
+
+    @property
+    def handle(self) -> int:
+        """A number that names this array in this process."""
+        return id(self)
+
+    def __len__(self) -> int:
+        if not self._raw.ndim:
+            raise TypeError("len() of an array without dimensions")
+        return self._raw.shape[0]
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        return f"\n{self.asnumpy()!s}\n<{type(self).__name__} {shape} @{self._ctx}>"
+
+    def __bool__(self) -> bool:
+        if self.size == 0:
+            return False
+        if self.size == 1:
+            return bool(self.asscalar())
+        raise ValueError("The truth value of an NDArray with multiple elements is ambiguous.")
+
+    def __float__(self) -> float:
+        return float(self.asscalar())
+
+    def __int__(self) -> int:
+        return int(self.asscalar())
+
+    def __index__(self) -> int:
+        if self._raw.dtype.kind not in "iu":
+            raise TypeError("only integer arrays of one element can be used as an index")
+        return int(self.asscalar())
+
+    def __iter__(self) -> Iterator[NDArray]:
+        for i in range(len(self)):
+            yield self[i]
+
+    def __contains__(self, value: Any) -> bool:
+        raw = value._read() if isinstance(value, NDArray) else value
+        return bool(np.any(self._read() == raw))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        raw = self.asnumpy()
+        return raw if dtype is None else raw.astype(dtype, copy=False)
+
+    # ---- copies and conversions ----------------------------------------------------------
+
+    def asnumpy(self) -> Array:
+        """A copy of the values as a NumPy array."""
+        return self._read().copy()
+
+    def asscalar(self) -> Any:
+        """The only element as a Python number; ValueError if there are several."""
+        if self.size != 1:
+            raise ValueError("The current array is not a scalar")
+        return self._read().reshape(-1)[0]
+
+    def item(self) -> Any:
+        """The only element as a Python number."""
+        return self.asscalar().item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self._read().tolist()
+
+    def copy(self) -> NDArray:
+        """A copy on the same context, outside the graph's buffers but part of the graph."""
+        return self.copyto(self._ctx)
+
+    def copyto(self, other: NDArray | Context) -> NDArray:
+        """Copy into another array, or to a new one on a context; returns it."""
+        if isinstance(other, Context):
+            if state.recording and self._entry is not None:
+                out: NDArray = self.identity()  # type: ignore[attr-defined]
+                out._ctx = usable(other)
+                return out
+            return NDArray(self._read().copy(), usable(other))
+        if not isinstance(other, NDArray):
+            raise TypeError(f"copyto: {type(other).__name__} is neither an NDArray nor a Context")
+        if other is self:
+            return other
+        if other.shape != self.shape:
+            raise OperatorError(f"copyto: shape {self.shape} does not fit {other.shape}")
+        np.copyto(other._write_in_graph(), self._read(), casting="unsafe")
+        return other
+
+    def as_in_context(self, context: Context) -> NDArray:
+        """This array if it lives on `context`, else a copy there."""
+        return self if context == self._ctx else self.copyto(context)
+
+    as_in_ctx = as_in_context
+
+    def astype(self, dtype: Any, copy: bool = True) -> NDArray:
+        """The values in another dtype; without `copy`, itself if it has that dtype."""
+        if not copy and np.dtype(dtype) == self._raw.dtype:
+            return self
+        return self._cast(np.dtype(dtype).name)  # type: ignore[attr-defined, no-any-return]
+
+    def as_nd_ndarray(self) -> NDArray:
+        """Itself."""
+        return self
+
+    def tostype(self, stype: str) -> NDArray:
+        """Itself for ``"default"``; other storage types are not there yet."""
+        if stype != "default":
+            raise OperatorError(f"storage type {stype!r} is not supported; known: default")
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"values": self.asnumpy(), "ctx": (self._ctx.device_type, self._ctx.device_id)}
+
+    def __setstate__(self, held: dict[str, Any]) -> None:
+        NDArray.__init__(self, held["values"], Context(*held["ctx"]))
+
+    def __deepcopy__(self, memo: Any) -> NDArray:
+        return NDArray(self.asnumpy(), self._ctx)
+
+    __copy__ = copy
+
+    # ---- waiting -------------------------------------------------------------------------
+
+    def wait_to_read(self) -> None:
+        """Await a pending pull; raises what made it fail."""
+        self._read()
+
+    def wait_to_write(self) -> None:
+        """Await a pending pull before writing."""
+        self._write()
+
+    # ---- gradients -----------------------------------------------------------------------
+
+    def attach_grad(self, grad_req: str = "write", stype: str | None = None) -> None:
+        """Make this a variable with a zero gradient buffer; it leaves any graph it was in.
+
+        Parameters
+        ----------
+        grad_req : {'write', 'add', 'null'}
+            Whether a backward pass replaces the gradient, adds to it, or leaves it alone.
+        """
+        self._attach(NDArray(np.zeros_like(self._read(), order="C"), self._ctx), grad_req)
+
+    def _attach(self, grad: NDArray | None, grad_req: str) -> None:
+        if grad_req not in ("write", "add", "null"):
+            raise AutogradError(f"grad_req={grad_req!r}; known: write, add, null")
+        self._grad = grad
+        # the variable does not keep its array alive by a cycle
+        self._entry = Leaf(weakref.ref(self), grad_req)
+
+    def detach(self) -> NDArray:
+        """The same values (shared) outside the graph."""
+        out = NDArray(self._read(), self._ctx, self._storage)
+        out._path = self._path
+        return out
+
+    def _write_in_graph(self) -> Array:
+        """The write door, closed for arrays of the graph while recording."""
+        if state.recording and self._entry is not None:
+            raise AutogradError(IN_PLACE)
+        return self._write()
+
+    # ---- indexing and views --------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> NDArray:
+        key = plain_key(key)
+        if state.recording and self._entry is not None:
+            return self._index(key)  # type: ignore[attr-defined, no-any-return]
+        raw = self._read()[key]
+        if raw.ndim == 0 and self._raw.ndim:
+            return self[(*key, None)] if isinstance(key, tuple) else self[key, None]
+        if raw.flags.c_contiguous and np.may_share_memory(raw, self._raw):
+            return self._view(lambda a: a[key])
+        return NDArray(np.array(raw, order="C"), self._ctx)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raw = self._write_in_graph()
+        key = plain_key(key)
+        if isinstance(value, NDArray):
+            value = value._read()
+        try:
+            raw[key] = value
+        except ValueError:
+            # MXNet also takes a value of another shape with as many elements
+            target = raw[key]
+            if np.size(value) != np.size(target):
+                raise OperatorError(
+                    f"values of shape {np.shape(value)} do not fit {np.shape(target)}"
+                ) from None
+            raw[key] = np.reshape(value, np.shape(target))
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> NDArray:
+        """A view in another shape (MXNet's codes 0, -1, -2, -3, -4); copied while recording."""
+        if kwargs.keys() - {"shape", "reverse"}:
+            raise TypeError(f"reshape: unknown arguments {sorted(kwargs.keys())}")
+        reverse = bool(kwargs.get("reverse", False))
+        given: Any = kwargs.get("shape", shape)
+        if len(given) == 1 and isinstance(given[0], tuple | list):
+            given = given[0]
+        wanted = tuple(int(n) for n in given)
+        if state.recording and self._entry is not None:
+            return self._reshape(wanted, reverse)  # type: ignore[attr-defined, no-any-return]
+        try:
+            out = reshape_to(self.shape, wanted, reverse)
+        except ValueError as error:
+            raise OperatorError(str(error)) from None
+        return self._view(lambda a: a.reshape(out))
+
+
+def plain_key(key: Any) -> Any:
+    """An index whose NDArrays are integer NumPy arrays."""
+    if isinstance(key, NDArray):
+        raw = key._read()
+        return raw.astype(np.int64) if raw.dtype.kind == "f" else raw
+    if isinstance(key, tuple):
+        return tuple(plain_key(k) for k in key)
+    if isinstance(key, list):
+        return np.asarray(key)
+    if isinstance(key, np.ndarray) and key.dtype.kind == "f":
+        return key.astype(np.int64)
+    return key

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of ``nd`` that are made of operators: no gradient rules of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kvtrain.autograd.tape import state
+from kvtrain.errors import OperatorError
+from kvtrain.ndarray import random
+from kvtrain.ndarray.array import NDArray
+from kvtrain.ndarray.invoke import invoke
+from kvtrain.ops.registry import find
+
+
+def concatenate(arrays: Sequence[NDArray], axis: int = 0, always_copy: bool = True) -> NDArray:
+    """Arrays joined along `axis`."""
+    result: NDArray = invoke(find("Concat"), list(arrays), {"dim": axis})
+    return result
+
+
+def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
+    """Dimensions moved to new places."""
+    sources = (source,) if isinstance(source, int) else tuple(source)
+    targets = (destination,) if isinstance(destination, int) else tuple(destination)
+    n = tensor.ndim
+    sources, targets = tuple(s % n for s in sources), tuple(t % n for t in targets)
+    if len(sources) != len(targets) or len(set(sources)) != len(sources):
+        raise OperatorError(f"moveaxis: source={source} and destination={destination} do not pair")
+    order = [i for i in range(n) if i not in sources]
+    for target, origin in sorted(zip(targets, sources, strict=True)):
+        order.insert(target, origin)
+    result: NDArray = invoke(find("transpose"), [tensor], {"axes": tuple(order)})
+    return result
+
+
+def add_n(*args: NDArray, out: Any = None, **kwargs: Any) -> Any:
+    """Sum of several arrays of one shape, in the order given."""
+    arrays = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
+    if not arrays:
+        raise OperatorError("add_n: no arrays were given")
+    total: Any = arrays[0]
+    add = find("add")
+    for other in arrays[1:]:
+        total = invoke(add, [total, other], {})
+    if len(arrays) == 1:
+        total = invoke(find("identity"), [total], {})
+    return total if out is None else total.copyto(out)
+
+
+def Dropout(
+    data: NDArray,
+    p: float = 0.5,
+    mode: str = "training",
+    axes: Any = (),
+    out: Any = None,
+    **kw: Any,
+) -> NDArray:
+    """Elements set to 0 with probability `p`, the others scaled by ``1 / (1 - p)``.
+
+    Acts in training (``autograd.record()``), or always with ``mode="always"``.
+    """
+    if not 0 <= p < 1:
+        raise OperatorError(f"Dropout: p={p}; 0 <= p < 1 is needed")
+    if mode not in ("training", "always"):
+        raise OperatorError(f"Dropout: mode={mode!r}; known: training, always")
+    if p == 0 or not (state.training or mode == "always"):
+        result: NDArray = invoke(find("identity"), [data], {})
+    else:
+        result = random.masked(data, p, (axes,) if isinstance(axes, int) else tuple(axes))
+    return result if out is None else result.copyto(out)
+
+
+def BatchNorm(
+    data: NDArray,
+    gamma: NDArray,
+    beta: NDArray,
+    moving_mean: NDArray,
+    moving_var: NDArray,
+    eps: float = 1e-3,
+    momentum: float = 0.9,
+    fix_gamma: bool = True,
+    use_global_stats: bool = False,
+    output_mean_var: bool = False,
+    axis: int = 1,
+    cudnn_off: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Normalise over all dimensions but `axis`; in training also update the moving averages.
+
+    ``moving = momentum * moving + (1 - momentum) * batch``, in place, with the biased variance.
+    """
+    out, mean, var = invoke(
+        find("_batch_norm"),
+        [data, gamma, beta, moving_mean, moving_var],
+        {
+            "eps": eps,
+            "momentum": momentum,
+            "fix_gamma": fix_gamma,
+            "use_global_stats": use_global_stats,
+            "output_mean_var": output_mean_var,
+            "axis": axis,
+            "cudnn_off": cudnn_off,
+        },
+    )
+    if state.training and not use_global_stats:
+        for moving, batch in ((moving_mean, mean), (moving_var, var)):
+            raw = moving._write()
+            raw *= raw.dtype.type(momentum)
+            raw += batch._read() * raw.dtype.type(1 - momentum)
+    return [out, mean, var] if output_mean_var else out
+
+
+def log_sigmoid(data: NDArray) -> NDArray:
+    """Logarithm of the sigmoid."""
+    negative: NDArray = invoke(find("negative"), [data], {})
+    soft: NDArray = invoke(find("Activation"), [negative], {"act_type": "softrelu"})
+    result: NDArray = invoke(find("negative"), [soft], {})
+    return result
+
+
+def split_v2(
+    ary: NDArray, indices_or_sections: Any, axis: int = 0, squeeze_axis: bool = False
+) -> Any:
+    """Parts along `axis`: a number of equal ones, or cut before the given positions."""
+    size = ary.shape[axis]
+    if isinstance(indices_or_sections, int):
+        if size % indices_or_sections:
+            raise OperatorError(f"split_v2: {size} is not a multiple of {indices_or_sections}")
+        step = size // indices_or_sections
+        cuts = [step * i for i in range(1, indices_or_sections)]
+    else:
+        cuts = [int(i) for i in indices_or_sections]
+    parts = []
+    for low, high in zip([0, *cuts], [*cuts, size], strict=True):
+        part = invoke(find("slice_axis"), [ary], {"axis": axis, "begin": low, "end": high})
+        if squeeze_axis:
+            part = invoke(find("squeeze"), [part], {"axis": axis})
+        parts.append(part)
+    return parts

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Making arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kvtrain.context import Context, current_context, usable
+from kvtrain.errors import OperatorError
+from kvtrain.ndarray.array import NDArray
+
+Shape = int | Sequence[int]
+
+
+def wrap(raw: np.ndarray[Any, Any], ctx: Context | None = None) -> NDArray:
+    """An NDArray over `raw` itself, without a copy."""
+    return NDArray(raw, current_context() if ctx is None else ctx)
+
+
+def _shape(shape: Shape) -> tuple[int, ...]:
+    return (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
+
+
+def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> NDArray:
+    """An array with the values of a (nested) sequence, NumPy array or NDArray.
+
+    Parameters
+    ----------
+    dtype : dtype, optional
+        Default: that of an NDArray, else float32.
+    """
+    ctx = usable(ctx)
+    if isinstance(source_array, NDArray):
+        raw = source_array._read()
+        return NDArray(np.array(raw, dtype or raw.dtype, order="C"), ctx)
+    if isinstance(source_array, list | tuple) and any(
+        isinstance(part, NDArray) for part in source_array
+    ):
+        source_array = [p.asnumpy() if isinstance(p, NDArray) else p for p in source_array]
+    try:
+        raw = np.array(source_array, np.float32 if dtype is None else dtype, order="C")
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"source_array must be array like object: {error}") from None
+    return NDArray(raw, ctx)
+
+
+def from_numpy(ndarray: np.ndarray[Any, Any], zero_copy: bool = True) -> NDArray:
+    """An NDArray over the NumPy array itself (`zero_copy`), or over a copy."""
+    if not zero_copy:
+        return NDArray(np.array(ndarray, order="C"), current_context())
+    if not ndarray.flags.c_contiguous:
+        raise ValueError("Only C-contiguous arrays can be shared; pass zero_copy=False")
+    return NDArray(ndarray, current_context())
+
+
+def empty(shape: Shape, ctx: Context | None = None, dtype: Any = None) -> NDArray:
+    """An array whose values are not set."""
+    return NDArray(np.empty(_shape(shape), dtype or np.float32), usable(ctx))
+
+
+def zeros(
+    shape: Shape, ctx: Context | None = None, dtype: Any = None, stype: str | None = None, **kw: Any
+) -> NDArray:
+    """An array of zeros."""
+    if stype not in (None, "default"):
+        raise OperatorError(f"zeros: storage type {stype!r} is not supported; known: default")
+    return NDArray(np.zeros(_shape(shape), dtype or np.float32), usable(ctx))
+
+
+def ones(shape: Shape, ctx: Context | None = None, dtype: Any = None, **kw: Any) -> NDArray:
+    """An array of ones."""
+    return NDArray(np.ones(_shape(shape), dtype or np.float32), usable(ctx))
+
+
+def full(
+    shape: Shape, val: float, ctx: Context | None = None, dtype: Any = None, out: Any = None
+) -> NDArray:
+    """An array filled with `val`."""
+    made = NDArray(np.full(_shape(shape), val, dtype or np.float32), usable(ctx))
+    return made if out is None else made.copyto(out)
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1.0,
+    repeat: int = 1,
+    infer_range: bool | None = None,
+    ctx: Context | None = None,
+    dtype: Any = "float32",
+) -> NDArray:
+    """Evenly spaced values in ``[start, stop)``, each `repeat` times."""
+    values = np.arange(start, stop, step) if stop is not None else np.arange(0, start, step)
+    return NDArray(np.repeat(values, repeat).astype(dtype or "float32"), usable(ctx))
+
+
+def linspace(
+    start: float,
+    stop: float,
+    num: int,
+    endpoint: bool = True,
+    ctx: Context | None = None,
+    dtype: Any = None,
+) -> NDArray:
+    """`num` evenly spaced values from `start` to `stop`."""
+    values = np.linspace(start, stop, num, endpoint=endpoint)
+    return NDArray(values.astype(dtype or np.float32), usable(ctx))
+
+
+def eye(
+    N: int, M: int = 0, k: int = 0, ctx: Context | None = None, dtype: Any = None, **kw: Any
+) -> NDArray:
+    """Ones on diagonal `k`, zeros elsewhere."""
+    return NDArray(np.eye(N, M or None, k, dtype or np.float32), usable(ctx))

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backward passes on NDArrays: heads in, gradients into the variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kvtrain.autograd.tape import Leaf, Walk, state
+from kvtrain.errors import AutogradError
+from kvtrain.kernels import xp
+from kvtrain.ndarray.array import NDArray
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list or tuple as a list, anything else as a list of one."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+class Scope:
+    """A ``with`` that sets the flags and puts the old ones back. None: left alone."""
+
+    __slots__ = ("_new", "_old")
+
+    def __init__(self, recording: bool | None, training: bool | None) -> None:
+        self._new = (recording, training)
+        self._old: list[tuple[bool, bool]] = []
+
+    def __enter__(self) -> None:
+        self._old.append((state.recording, state.training))
+        recording, training = self._new
+        if recording is not None:
+            state.recording = recording
+        if training is not None:
+            state.training = training
+
+    def __exit__(self, *exc: Any) -> None:
+        state.recording, state.training = self._old.pop()
+
+
+def graph_heads(heads: Any, head_grads: Any, lifted: bool) -> list[tuple[Any, Any]]:
+    heads = as_list(heads)
+    grads = [None] * len(heads) if head_grads is None else as_list(head_grads)
+    if len(grads) != len(heads):
+        raise AutogradError(f"{len(grads)} head gradients for {len(heads)} heads")
+    pairs = []
+    for head, grad in zip(heads, grads, strict=True):
+        if head._entry is None:
+            raise AutogradError(
+                "cannot differentiate an array that is not in a computational graph: compute it "
+                "inside autograd.record() from arrays that have attach_grad()"
+            )
+        raw = np.ones_like(head._read()) if grad is None else grad._read()
+        if raw.shape != head.shape:
+            raise AutogradError(f"head gradient of shape {raw.shape} for a head of {head.shape}")
+        if lifted:
+            raw = NDArray(raw, head._ctx) if grad is None else grad
+        pairs.append((head._entry, raw))
+    return pairs
+
+
+def backward(
+    heads: Any, head_grads: Any = None, retain_graph: bool = False, train_mode: bool = True
+) -> None:
+    """Gradients of `heads` into the variables they depend on.
+
+    Parameters
+    ----------
+    heads : NDArray or list of NDArray
+        What to differentiate.
+    head_grads : NDArray, list or None
+        Gradients of the heads; None: ones.
+    retain_graph : bool
+        Keep the graph for another backward.
+    train_mode : bool
+        Whether the backward pass runs in training mode.
+    """
+    walk = Walk(xp)
+    with Scope(False, train_mode), np.errstate(all="ignore"):
+        walk.run(graph_heads(heads, head_grads, False), retain_graph=retain_graph)
+    for leaf, grad in walk.leaves.items():
+        _deliver(leaf, grad)
+
+
+def _deliver(leaf: Leaf, grad: Any) -> None:
+    array = leaf.array()
+    if leaf.req == "null" or array is None or array._grad is None or array._entry is not leaf:
+        return
+    raw = array._grad._write()
+    if leaf.req == "add":
+        np.add(raw, grad, out=raw, casting="unsafe")
+    else:
+        np.copyto(raw, grad, casting="unsafe")
+
+
+def _backward(
+    self: NDArray, out_grad: Any = None, retain_graph: bool = False, train_mode: bool = True
+) -> None:
+    """Gradients of this array into the variables it depends on; see autograd.backward."""
+    backward([self], None if out_grad is None else [out_grad], retain_graph, train_mode)
+
+
+def install() -> None:
+    """Give NDArray its method ``backward``."""
+    setattr(NDArray, "backward", _backward)  # noqa: B010
