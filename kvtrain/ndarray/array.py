@@ -38,6 +38,7 @@ class NDArray:
         "__weakref__",
         "_ctx",
         "_entry",
+        "_fresh_grad",
         "_generation",
         "_grad",
         "_path",
@@ -58,6 +59,8 @@ class NDArray:
         self._path: tuple[Callable[[Array], Array], ...] = ()
         self._entry: Entry = None
         self._grad: NDArray | None = None
+        #: a backward has written the gradient since the last Trainer.step
+        self._fresh_grad = False
 
     # ---- the two doors -------------------------------------------------------------------
 

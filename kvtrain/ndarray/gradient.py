@@ -87,6 +87,7 @@ def _deliver(leaf: Leaf, grad: Any) -> None:
     array = leaf.array()
     if leaf.req == "null" or array is None or array._grad is None or array._entry is not leaf:
         return
+    array._fresh_grad = True
     raw = array._grad._write()
     if leaf.req == "add":
         np.add(raw, grad, out=raw, casting="unsafe")

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``mx.gluon``: networks, losses, data, training."""
+
+from kvtrain import metric
+from kvtrain.gluon import data, loss, nn, utils
+from kvtrain.gluon.block import Block, HybridBlock
+from kvtrain.gluon.parameter import Constant, Parameter
+from kvtrain.gluon.parameter_dict import ParameterDict
+from kvtrain.gluon.trainer import Trainer
+
+__all__ = [
+    "Block",
+    "Constant",
+    "HybridBlock",
+    "Parameter",
+    "ParameterDict",
+    "Trainer",
+    "data",
+    "loss",
+    "metric",
+    "nn",
+    "utils",
+]

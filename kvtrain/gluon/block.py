@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks: the pieces that networks are made of."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from kvtrain import ndarray as nd
+from kvtrain.errors import ConfigError, DeferredInitializationError, KVTrainError
+from kvtrain.gluon.naming import BlockScope
+from kvtrain.gluon.parameter import Parameter
+from kvtrain.gluon.parameter_dict import ParameterDict
+from kvtrain.ndarray import NDArray
+
+
+class Hook:
+    """A registered hook; ``detach()`` removes it."""
+
+    def __init__(self, hooks: dict[int, Any], function: Any) -> None:
+        self._hooks = hooks
+        hooks[id(self)] = function
+
+    def detach(self) -> None:
+        """Remove the hook."""
+        self._hooks.pop(id(self), None)
+
+    def __enter__(self) -> Hook:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.detach()
+
+
+class Block:
+    """Base of all layers and networks; write ``forward(self, x, ...)``.
+
+    Blocks and parameters that are set as attributes become part of the block.
+
+    Parameters
+    ----------
+    prefix : str, optional
+        Begins the names of its parameters; made from the class name by default.
+    params : ParameterDict, optional
+        Parameters to share with another block.
+    """
+
+    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
+        self._empty_prefix = prefix == ""
+        self._prefix, self._params = BlockScope.create(prefix, params, self._alias())
+        self._name = self._prefix.removesuffix("_")
+        self._scope = BlockScope(self._prefix, self._params, self._empty_prefix)
+        self._children: OrderedDict[str, Block] = OrderedDict()
+        self._reg_params: dict[str, Parameter] = {}
+        self._forward_hooks: dict[int, Any] = {}
+        self._forward_pre_hooks: dict[int, Any] = {}
+
+    def _alias(self) -> str:
+        return type(self).__name__.lower()
+
+    def __repr__(self) -> str:
+        if not self._children:
+            return f"{type(self).__name__}()"
+        lines = "\n".join(
+            f"  ({key}): " + repr(child).replace("\n", "\n  ")
+            for key, child in self._children.items()
+        )
+        return f"{type(self).__name__}(\n{lines}\n)"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = self.__dict__.get(name)
+        if isinstance(held, Parameter | Block) and not isinstance(value, type(held)):
+            if not (isinstance(held, Block) and isinstance(value, Block)):
+                raise TypeError(
+                    f"Changing attribute type for {name} from {type(held)} to {type(value)} "
+                    "is not allowed."
+                )
+        if isinstance(value, Block):
+            self.register_child(value, name)
+        elif isinstance(value, Parameter):
+            self._reg_params[name] = value
+        super().__setattr__(name, value)
+
+    # ---- names and parameters -----------------------------------------------------------------
+
+    @property
+    def prefix(self) -> str:
+        """Begins the names of its parameters."""
+        return self._prefix
+
+    @property
+    def name(self) -> str:
+        """The prefix without its underscore."""
+        return self._name
+
+    def name_scope(self) -> BlockScope:
+        """``with self.name_scope():`` name what is made inside under this block."""
+        return self._scope
+
+    @property
+    def params(self) -> ParameterDict:
+        """Its own parameters, without those of its children."""
+        return self._params
+
+    def collect_params(self, select: str | None = None) -> ParameterDict:
+        """Its parameters and those of all blocks in it.
+
+        Parameters
+        ----------
+        select : str, optional
+            Regular expression that the names must match.
+        """
+        found = ParameterDict(self._params.prefix)
+        if select is None:
+            found.update(self.params)
+        else:
+            pattern = re.compile(select)
+            found._params.update({n: p for n, p in self.params.items() if pattern.match(n)})
+        for child in self._children.values():
+            found.update(child.collect_params(select))
+        return found
+
+    def _collect_params_with_prefix(self, prefix: str = "") -> dict[str, Parameter]:
+        """Parameters by their place in the structure, as ``0.weight``."""
+        prefix = prefix + "." if prefix else ""
+        found = {prefix + name: p for name, p in self._reg_params.items()}
+        for name, child in self._children.items():
+            found.update(child._collect_params_with_prefix(prefix + name))
+        return found
+
+    def register_child(self, block: Block, name: str | None = None) -> None:
+        """Make `block` a part of this one."""
+        if not isinstance(block, Block):
+            raise TypeError(f"{type(block).__name__} is no Block and cannot be a child of one")
+        self._children[str(len(self._children)) if name is None else name] = block
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> Hook:
+        """Call ``hook(block, inputs, output)`` after each forward."""
+        return Hook(self._forward_hooks, hook)
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Hook:
+        """Call ``hook(block, inputs)`` before each forward."""
+        return Hook(self._forward_pre_hooks, hook)
+
+    def apply(self, fn: Callable[[Block], Any]) -> Block:
+        """Call `fn` on every block in it, then on itself."""
+        for child in self._children.values():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def initialize(
+        self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False
+    ) -> None:
+        """Initialise all parameters; Uniform(0.07) by default."""
+        self.collect_params().initialize(init, ctx, verbose, force_reinit)
+
+    def hybridize(self, active: bool = True, **kwargs: Any) -> None:
+        """Passed on to children; see HybridBlock.hybridize."""
+        for child in self._children.values():
+            child.hybridize(active, **kwargs)
+
+    def cast(self, dtype: Any) -> None:
+        """Another dtype for all parameters."""
+        for child in self._children.values():
+            child.cast(dtype)
+        for parameter in self.params.values():
+            parameter.cast(dtype)
+
+    def zero_grad(self) -> None:
+        """All gradients to 0."""
+        self.collect_params().zero_grad()
+
+    # ---- files --------------------------------------------------------------------------------
+
+    def save_parameters(self, filename: str, deduplicate: bool = False) -> None:
+        """Save values, named by structure, in MXNet's ``.params`` format."""
+        arrays: dict[str, NDArray] = {}
+        seen: set[int] = set()
+        for name, parameter in self._collect_params_with_prefix().items():
+            if deduplicate and id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            arrays[name] = parameter._reduce()
+        nd.save(filename, arrays)
+
+    def load_parameters(
+        self,
+        filename: str,
+        ctx: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+    ) -> None:
+        """Load values saved by :meth:`save_parameters`, MXNet's or ours.
+
+        Raises
+        ------
+        KVTrainError
+            A parameter is missing in the file, or the file holds another; names it.
+        """
+        loaded = nd.load(filename)
+        wanted = self._collect_params_with_prefix()
+        if not loaded and not wanted:
+            return
+        if not isinstance(loaded, dict):
+            raise KVTrainError(f"{filename}: holds arrays without names")
+        if not any("." in name for name in loaded) and any("." in name for name in wanted):
+            self.collect_params().load(
+                filename, ctx, allow_missing, ignore_extra, self.prefix, cast_dtype, dtype_source
+            )
+            return
+        if not allow_missing:
+            shared: dict[int, list[str]] = {}
+            for name, parameter in wanted.items():
+                shared.setdefault(id(parameter), []).append(name)
+            for names in shared.values():
+                if not any(name in loaded for name in names):
+                    raise KVTrainError(
+                        f"Parameter '{names[0]}' is missing in file '{filename}', which contains "
+                        f"parameters: {_few(loaded)}. Set allow_missing=True to ignore missing "
+                        "parameters."
+                    )
+        for name, value in loaded.items():
+            if name in wanted:
+                wanted[name]._load_init(value, ctx, cast_dtype, dtype_source)
+            elif not ignore_extra:
+                raise KVTrainError(
+                    f"Parameter '{name}' loaded from file '{filename}' is not present in this "
+                    f"Block, which contains parameters {_few(wanted)}. Set ignore_extra=True to "
+                    "ignore."
+                )
+
+    # ---- calls --------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Hooks around :meth:`forward`."""
+        for hook in list(self._forward_pre_hooks.values()):
+            hook(self, args)
+        out = self.forward(*args, **kwargs)
+        for hook in list(self._forward_hooks.values()):
+            hook(self, args, out)
+        return out
+
+    def forward(self, *args: Any) -> Any:
+        """Outputs from inputs; written by a subclass."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def summary(self, *inputs: Any) -> None:
+        """Print the blocks with output shapes and numbers of parameters."""
+        rows: list[tuple[str, str, int]] = []
+        hooks = []
+
+        def watch(block: Block) -> None:
+            def note(b: Block, _: Any, out: Any) -> None:
+                shown = out[0] if isinstance(out, list | tuple) else out
+                own = [p for p in b._reg_params.values() if p.shape]
+                count = sum(p.data(p.list_ctx()[0]).size for p in own)
+                rows.append((f"{type(b).__name__}-{len(rows) + 1}", str(shown.shape), count))
+
+            hooks.append(block.register_forward_hook(note))
+
+        self.apply(watch)
+        try:
+            self(*inputs)
+        finally:
+            for hook in hooks:
+                hook.detach()
+        line = "-" * 70
+        lines = [line, f"{'Layer (type)':>28} {'Output Shape':>24} {'Param #':>15}", "=" * 70]
+        lines += [f"{a:>28} {b:>24} {c:>15}" for a, b, c in rows]
+        lines += ["=" * 70, f"Total params: {sum(r[2] for r in rows)}", line]
+        sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _few(names: Any) -> str:
+    shown = [repr(name) for name in list(names)[:8]]
+    return ", ".join(shown) + (", ..." if len(names) > 8 else "")
+
+
+class HybridBlock(Block):
+    """A block whose forward is written against a namespace `F`.
+
+    Write ``hybrid_forward(self, F, x, ..., weight, bias)``: parameters set as attributes arrive
+    by keyword, as arrays. `F` is ``kvtrain.nd``.
+    """
+
+    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
+        super().__init__(prefix, params)
+        self._active = False
+
+    def hybridize(self, active: bool = True, **kwargs: Any) -> None:
+        """Accepted, remembered, and without effect on speed: every call runs eagerly.
+
+        Parameters
+        ----------
+        static_alloc, static_shape, inline_limit, ... : optional
+            MXNet's options; they change nothing either.
+        """
+        self._active = active
+        super().hybridize(active, **kwargs)
+
+    def register_child(self, block: Block, name: str | None = None) -> None:
+        """Make `block`, a HybridBlock, a part of this one."""
+        if isinstance(block, Block) and not isinstance(block, HybridBlock):
+            raise ValueError(
+                f"Children of HybridBlock must also be HybridBlock, but {name or block} has type "
+                f"{type(block)}."
+            )
+        super().register_child(block, name)
+
+    def infer_shape(self, x: NDArray, *args: NDArray) -> None:
+        """Set unknown shapes of parameters from the inputs; layers that defer define it."""
+        unknown = [p.name for p in self._reg_params.values() if p._deferred_init]
+        raise DeferredInitializationError(
+            f"{type(self).__name__} cannot tell the shape of {', '.join(unknown)} from its input: "
+            "give the full shape, or define infer_shape(self, x) that sets it"
+        )
+
+    def infer_type(self, *args: NDArray) -> None:
+        """Set the dtype of parameters from the inputs; nothing is needed here."""
+
+    def forward(self, x: Any, *args: Any) -> Any:
+        """Calls hybrid_forward with ``kvtrain.nd`` and the parameters as arrays."""
+        if not isinstance(x, NDArray):
+            raise ConfigError(
+                f"{type(self).__name__}: the first input must be an NDArray, not {type(x).__name__}"
+            )
+        ctx = x._ctx
+        try:
+            params = {name: p.data(ctx) for name, p in self._reg_params.items()}
+        except DeferredInitializationError:
+            self.infer_shape(x, *args)
+            for parameter in self._reg_params.values():
+                parameter._finish_deferred_init()
+            params = {name: p.data(ctx) for name, p in self._reg_params.items()}
+        return self.hybrid_forward(nd, x, *args, **params)
+
+    def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Outputs from inputs, with `F` as the namespace; written by a subclass."""
+        raise NotImplementedError(f"{type(self).__name__} must define hybrid_forward")

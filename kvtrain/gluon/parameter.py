@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters: values and gradients on one or more contexts, made when the shape is known."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from kvtrain import initializer as init_module
+from kvtrain.context import Context, cpu, current_context, usable
+from kvtrain.errors import ConfigError, DeferredInitializationError, KVTrainError
+from kvtrain.initializer import InitDesc
+from kvtrain.ndarray import NDArray
+from kvtrain.ndarray.allocator import ParameterArena
+
+_arena = ParameterArena()
+
+
+def _contexts(ctx: Any) -> list[Context]:
+    if ctx is None:
+        return [current_context()]
+    return [usable(c) for c in (ctx if isinstance(ctx, list | tuple) else [ctx])]
+
+
+def _known(shape: tuple[int, ...] | None) -> bool:
+    return shape is not None and all(n > 0 for n in shape)
+
+
+class Parameter:
+    """A named weight of a network.
+
+    Parameters
+    ----------
+    name : str
+        Unique name; the key in stores.
+    grad_req : {'write', 'add', 'null'}
+        What a backward pass does to the gradient.
+    shape : tuple of int, optional
+        0 stands for a size that is not known yet.
+    dtype : dtype
+    lr_mult, wd_mult : float
+        Factors of learning rate and weight decay.
+    init : Initializer or str, optional
+        Goes before the global one.
+    allow_deferred_init : bool
+        May be initialised before the shape is known.
+    differentiable : bool
+        False: never has a gradient.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        grad_req: str = "write",
+        shape: Any = None,
+        dtype: Any = np.float32,
+        lr_mult: float = 1.0,
+        wd_mult: float = 1.0,
+        init: Any = None,
+        allow_deferred_init: bool = False,
+        differentiable: bool = True,
+        stype: str = "default",
+        grad_stype: str = "default",
+    ) -> None:
+        for kind in (stype, grad_stype):
+            if kind != "default":
+                raise ConfigError(
+                    f"parameter {name!r}: storage type {kind!r} is not supported; known: default"
+                )
+        self.name = name
+        self.lr_mult = lr_mult
+        self.wd_mult = wd_mult
+        self.init = init
+        self.dtype = dtype
+        self._shape = (int(shape),) if isinstance(shape, int) else shape and tuple(shape)
+        self._allow_deferred_init = allow_deferred_init
+        self._differentiable = differentiable
+        self._stype = self._grad_stype = "default"
+        self._data: dict[Context, NDArray] | None = None
+        self._grad: dict[Context, NDArray] | None = None
+        #: (init, contexts, default init, values) of an initialisation that waits for the shape
+        self._deferred_init: tuple[Any, ...] = ()
+        self._trainer: Any = None
+        self._grad_req = ""
+        self.grad_req = grad_req
+
+    def __repr__(self) -> str:
+        kind = np.dtype(self.dtype).name if self.dtype is not None else None
+        return f"Parameter {self.name} (shape={self.shape}, dtype={kind})"
+
+    # ---- shape and gradient -----------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape; 0 (or -1) stands for a size that is not known yet."""
+        return self._shape
+
+    @shape.setter
+    def shape(self, new: tuple[int, ...]) -> None:
+        if self._shape is not None:
+            fits = len(self._shape) == len(new) and all(
+                a <= 0 or a == b for a, b in zip(self._shape, new, strict=True)
+            )
+            if not fits:
+                raise ConfigError(
+                    f"parameter {self.name!r}: shape {new} does not fit {self._shape}"
+                )
+        self._shape = tuple(new)
+
+    @property
+    def grad_req(self) -> str:
+        """'write', 'add' or 'null'."""
+        return self._grad_req
+
+    @grad_req.setter
+    def grad_req(self, req: str) -> None:
+        if req not in ("write", "add", "null"):
+            raise ConfigError(f"parameter {self.name!r}: grad_req={req!r}; known: write, add, null")
+        req = req if self._differentiable else "null"
+        if req == self._grad_req:
+            return
+        self._grad_req = req
+        if self._data is not None:
+            self._init_grad()
+
+    @property
+    def stype(self) -> str:
+        """Storage type: 'default'."""
+        return "default"
+
+    # ---- initialisation -------------------------------------------------------------------
+
+    def initialize(
+        self,
+        init: Any = None,
+        ctx: Any = None,
+        default_init: Any = None,
+        force_reinit: bool = False,
+    ) -> None:
+        """Make values and gradients on one or more contexts.
+
+        Parameters
+        ----------
+        init : Initializer or str, optional
+            Default: the parameter's own, else `default_init` (Uniform).
+        ctx : Context or list of Context, optional
+            Default: the current context.
+        force_reinit : bool
+            Replace values that are there; else they are kept, with a warning.
+        """
+        if self._data is not None and not force_reinit:
+            warnings.warn(
+                f"Parameter '{self.name}' is already initialized, ignoring. "
+                "Set force_reinit=True to re-initialize.",
+                stacklevel=2,
+            )
+            return
+        self._data = self._grad = None
+        contexts = _contexts(ctx)
+        chosen = init if init is not None else self.init
+        fallback = default_init if default_init is not None else init_module.Uniform()
+        if not _known(self.shape):
+            if not self._allow_deferred_init:
+                raise ConfigError(
+                    f"parameter {self.name!r} cannot be initialised: its shape {self.shape} is "
+                    "not known and allow_deferred_init is False"
+                )
+            self._deferred_init = (chosen, contexts, fallback, None)
+            return
+        self._deferred_init = (chosen, contexts, fallback, None)
+        self._finish_deferred_init()
+
+    def _finish_deferred_init(self) -> None:
+        if not self._deferred_init:
+            return
+        chosen, contexts, fallback, values = self._deferred_init
+        if not _known(self.shape):
+            raise DeferredInitializationError(
+                f"parameter {self.name!r} has the unknown shape {self.shape}: the layer must be "
+                "given its input size (in_units, in_channels) or see data first"
+            )
+        self._deferred_init = ()
+        if values is None:
+            values = NDArray(np.zeros(self.shape or (), self.dtype), cpu())
+            if chosen is not None:
+                # a parameter's own initializer decides alone, whatever the name ends in
+                init_module.create(chosen)._init_weight(InitDesc(self.name), values)
+            else:
+                init_module.create(fallback)(InitDesc(self.name), values)
+        self._init_impl(values, contexts)
+
+    def _init_impl(self, values: NDArray, contexts: list[Context]) -> None:
+        self._data = {}
+        for ctx in contexts:
+            raw = _arena.take(values.shape, values.dtype)
+            np.copyto(raw, values._read())
+            self._data[ctx] = NDArray(raw, ctx)
+        self._init_grad()
+
+    def _init_grad(self) -> None:
+        assert self._data is not None
+        if self.grad_req == "null":
+            self._grad = None
+            for ctx, array in self._data.items():
+                self._data[ctx] = array.detach()
+            return
+        self._grad = {}
+        for ctx, array in self._data.items():
+            grad = NDArray(_arena.take(array.shape, array.dtype), ctx)
+            self._grad[ctx] = grad
+            array._attach(grad, self.grad_req)
+
+    # ---- access ---------------------------------------------------------------------------
+
+    def _check_and_get(self, arrays: dict[Context, NDArray] | None, ctx: Any) -> Any:
+        if arrays is not None:
+            if ctx is list:
+                return list(arrays.values())
+            if ctx is None:
+                if len(arrays) == 1:
+                    return next(iter(arrays.values()))
+                ctx = current_context()
+            if ctx in arrays:
+                return arrays[ctx]
+            raise KVTrainError(
+                f"Parameter '{self.name}' was not initialized on context {ctx}. It was only "
+                f"initialized on {list(arrays)}."
+            )
+        if self._deferred_init:
+            raise DeferredInitializationError(
+                f"Parameter '{self.name}' has not been initialized yet because initialization "
+                "was deferred. Actual initialization happens during the first forward pass. "
+                "Please pass one batch of data through the network before accessing Parameters."
+            )
+        raise KVTrainError(
+            f"Parameter '{self.name}' has not been initialized. Call initialize() of the network "
+            "(or of the parameter) first, and create the Trainer with net.collect_params()."
+        )
+
+    def data(self, ctx: Context | None = None) -> NDArray:
+        """The values on `ctx`; without it, on the only or the current context."""
+        return self._check_and_get(self._data, ctx)
+
+    def list_data(self) -> list[NDArray]:
+        """The values on every context."""
+        return self._check_and_get(self._data, list)
+
+    def grad(self, ctx: Context | None = None) -> NDArray:
+        """The gradient on `ctx`."""
+        if self._data is not None and self._grad is None:
+            raise KVTrainError(
+                f"Cannot get gradient array for Parameter '{self.name}' because grad_req='null'"
+            )
+        return self._check_and_get(self._grad, ctx)
+
+    def list_grad(self) -> list[NDArray]:
+        """The gradients on every context."""
+        if self._data is not None and self._grad is None:
+            raise KVTrainError(
+                f"Cannot get gradient array for Parameter '{self.name}' because grad_req='null'"
+            )
+        return self._check_and_get(self._grad, list)
+
+    def list_ctx(self) -> list[Context]:
+        """The contexts it is on, or will be."""
+        if self._data is None:
+            if self._deferred_init:
+                return list(self._deferred_init[1])
+            raise KVTrainError(f"Parameter '{self.name}' has not been initialized")
+        return list(self._data)
+
+    def zero_grad(self) -> None:
+        """Gradients to 0; does nothing where there is none."""
+        if self._grad is not None:
+            for grad in self._grad.values():
+                grad._write()[...] = 0
+
+    def set_data(self, data: Any) -> None:
+        """New values on every context."""
+        values = data if isinstance(data, NDArray) else NDArray(np.asarray(data), cpu())
+        self.shape = values.shape
+        if self._data is None:
+            if not self._deferred_init:
+                raise KVTrainError(f"Parameter '{self.name}' has not been initialized")
+            self._deferred_init = (*self._deferred_init[:3], values.astype(self.dtype))
+            return
+        if self._trainer is not None:
+            self._trainer._reset_parameter(self)
+        for array in self._data.values():
+            np.copyto(array._write(), values._read(), casting="unsafe")
+
+    def reset_ctx(self, ctx: Any) -> None:
+        """Live on other contexts."""
+        contexts = _contexts(ctx)
+        if self._data is not None:
+            values = next(iter(self._data.values()))
+            self._data = self._grad = None
+            self._init_impl(NDArray(values.asnumpy(), cpu()), contexts)
+        elif self._deferred_init:
+            chosen, _, fallback, values = self._deferred_init
+            self._deferred_init = (chosen, contexts, fallback, values)
+        else:
+            raise KVTrainError(f"Parameter '{self.name}' has not been initialized")
+
+    def cast(self, dtype: Any) -> None:
+        """Another dtype for values and gradients."""
+        self.dtype = dtype
+        if self._data is not None:
+            contexts = list(self._data)
+            values = next(iter(self._data.values())).astype(dtype)
+            self._data = self._grad = None
+            self._init_impl(values.detach(), contexts)
+
+    def var(self) -> Any:
+        """Not available: there are no symbols yet."""
+        raise KVTrainError("Parameter.var() needs symbols, which are not supported")
+
+    def _reduce(self) -> NDArray:
+        """The values of the first context, on the host."""
+        return NDArray(self.list_data()[0].asnumpy(), cpu())
+
+    def _load_init(
+        self, data: NDArray, ctx: Any, cast_dtype: bool = False, dtype_source: str = "current"
+    ) -> None:
+        """Values from a file."""
+        if self.shape is not None:
+            fits = len(self.shape) == len(data.shape) and all(
+                n in (0, -1, m) for n, m in zip(self.shape, data.shape, strict=True)
+            )
+            if not fits:
+                raise ConfigError(
+                    f"Failed loading Parameter '{self.name}' from saved params: shape "
+                    f"incompatible, expected {self.shape}, saved {data.shape}"
+                )
+        kind = np.dtype(self.dtype or data.dtype)
+        if cast_dtype and dtype_source == "saved":
+            self.dtype = kind = np.dtype(data.dtype)
+        elif cast_dtype:
+            data = data.astype(kind)
+        elif kind != np.dtype(data.dtype):
+            raise ConfigError(
+                f"Failed loading Parameter '{self.name}' from saved params: dtype incompatible, "
+                f"expected {kind}, saved {np.dtype(data.dtype)}; set cast_dtype=True to convert"
+            )
+        self._shape = data.shape
+        if self._data is not None and ctx is None:
+            self.set_data(data)
+            return
+        if self._data is not None:
+            contexts = _contexts(ctx)
+            if set(contexts) == set(self._data):
+                self.set_data(data)
+                return
+        elif ctx is None and self._deferred_init:
+            contexts = self._deferred_init[1]
+        else:
+            contexts = _contexts(ctx) if ctx is not None else [cpu()]
+        self._deferred_init = ()
+        self._data = self._grad = None
+        self._init_impl(data, contexts)
+
+
+class Constant(Parameter):
+    """A parameter that training does not change.
+
+    Parameters
+    ----------
+    value : NDArray or array-like
+    """
+
+    def __init__(self, name: str, value: Any) -> None:
+        raw = value.asnumpy() if isinstance(value, NDArray) else np.asarray(value, np.float32)
+        self.value = NDArray(raw, cpu())
+        super().__init__(
+            name,
+            grad_req="null",
+            shape=raw.shape,
+            dtype=raw.dtype.type,
+            init=init_module.Constant(raw),
+        )

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Trainer: applies an optimizer to parameters, through a store where there is one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from kvtrain import optimizer as opt
+from kvtrain.errors import ConfigError
+from kvtrain.gluon.parameter import Parameter
+from kvtrain.gluon.parameter_dict import ParameterDict
+from kvtrain.gluon.update_policy import UpdatePolicy, choose
+from kvtrain.kvstore import KVStore
+from kvtrain.kvstore import create as create_store
+
+
+class Trainer:
+    """Applies an optimizer to a set of parameters.
+
+    Parameters
+    ----------
+    params : ParameterDict, dict or list of Parameter
+    optimizer : str or Optimizer
+    optimizer_params : dict
+        Arguments for the optimizer, if it is given by name.
+    kvstore : str, KVStore or None
+        Where gradients are summed over contexts and workers.
+    compression_params : dict, optional
+        Passed to the store.
+    update_on_kvstore : bool, optional
+        Whether the optimizer runs in the store (on the servers); chosen by default.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        optimizer: Any,
+        optimizer_params: dict[str, Any] | None = None,
+        kvstore: Any = "device",
+        compression_params: dict[str, Any] | None = None,
+        update_on_kvstore: bool | None = None,
+    ) -> None:
+        self._params = _parameters(params)
+        self._index = {p.name: i for i, p in enumerate(self._params)}
+        self._optimizer = self._make_optimizer(optimizer, optimizer_params or {})
+        self._scale = self._optimizer.rescale_grad
+        self._compression = compression_params
+        self._wanted = update_on_kvstore
+        self._store_given = kvstore
+        self._store: KVStore | None = None
+        self._policy: UpdatePolicy | None = None
+        self._contexts = self._check_contexts()
+        self._updaters = [opt.get_updater(self._optimizer) for _ in self._contexts]
+        #: parameters whose values the store does not have yet
+        self._to_init: list[Parameter] = []
+        for parameter in self._params:
+            parameter._trainer = self
+
+    def _make_optimizer(self, optimizer: Any, arguments: dict[str, Any]) -> opt.Optimizer:
+        table = dict(enumerate(self._params))
+        if isinstance(optimizer, opt.Optimizer):
+            if arguments:
+                raise ConfigError(
+                    "optimizer_params must be None if optimizer is an instance of Optimizer "
+                    "instead of str"
+                )
+            optimizer.param_dict = table
+            return optimizer
+        return opt.create(optimizer, param_dict=table, **arguments)
+
+    def _check_contexts(self) -> list[Any]:
+        contexts: list[Any] | None = None
+        for parameter in self._params:
+            mine = parameter.list_ctx()
+            if contexts is not None and contexts != mine:
+                raise ConfigError(
+                    "All Parameters must be initialized on the same set of contexts, but "
+                    f"Parameter {parameter.name} is initialized on {mine} while previous "
+                    f"Parameters are initialized on {contexts}."
+                )
+            contexts = mine
+        return contexts or []
+
+    # ---- the store ------------------------------------------------------------------------
+
+    def _open(self) -> UpdatePolicy:
+        """Choose where the optimizer runs, and open the store."""
+        if self._policy is not None:
+            return self._policy
+        self._contexts = self._check_contexts()
+        given = self._store_given
+        kind = given if given is None or isinstance(given, str) else given.type
+        contexts = (
+            max(2, len(self._contexts)) if isinstance(given, KVStore) else len(self._contexts)
+        )
+        policy = choose(kind, contexts, self._wanted)
+        if policy.store:
+            self._store = given if isinstance(given, KVStore) else create_store(given)
+            if self._compression:
+                self._store.set_gradient_compression(self._compression)
+            if policy.on_store:
+                self._store.set_optimizer(self._optimizer)
+            self._to_init = list(self._params)
+        self._policy = policy
+        return policy
+
+    def _init_params(self) -> None:
+        """Give the store the values of parameters that have them; all take rank 0's."""
+        if self._store is None or not self._to_init:
+            return
+        ready = [p for p in self._to_init if not p._deferred_init]
+        self._to_init = [p for p in self._to_init if p._deferred_init]
+        if ready:
+            names = [p.name for p in ready]
+            values = [p.list_data()[0] for p in ready]
+            self._store.broadcast(names, values, out=[p.list_data() for p in ready])
+
+    def _reset_parameter(self, parameter: Parameter) -> None:
+        """Called before a parameter is given new values: a store holds its own."""
+        if self._policy is not None and self._policy.on_store and self._store is not None:
+            if "dist" in self._store.type:
+                raise ConfigError(
+                    f"parameter {parameter.name!r}: its values are on the servers already; "
+                    "set them before the first step"
+                )
+            self._store._replace(parameter.name, parameter)  # local stores take it over
+
+    @property
+    def kvstore(self) -> KVStore | None:
+        """The store, once the first step has opened it."""
+        return self._store
+
+    @property
+    def learning_rate(self) -> float:
+        """The optimizer's present learning rate."""
+        return self._optimizer.learning_rate
+
+    @property
+    def optimizer(self) -> opt.Optimizer:
+        """The optimizer."""
+        return self._optimizer
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Set the learning rate, in this process and on the servers."""
+        self._optimizer.set_learning_rate(lr)
+        if self._policy is not None and self._policy.on_store and self._store is not None:
+            self._store.set_hyper("learning_rate", lr)
+
+    # ---- a step ---------------------------------------------------------------------------
+
+    def step(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
+        """Sum gradients over contexts and workers, update the parameters, end the step.
+
+        Parameters
+        ----------
+        batch_size : int
+            Gradients are divided by it; with several workers the size of the whole batch.
+        ignore_stale_grad : bool
+            Pass over parameters whose gradient no backward has written since the last step.
+        """
+        policy = self._begin(batch_size, ignore_stale_grad)
+        if self._store is not None and policy.on_store:
+            self._push_pull(update=True, ignore=ignore_stale_grad)
+        else:
+            if self._store is not None:
+                self._push_pull(update=False, ignore=ignore_stale_grad)
+            self._update_here(ignore_stale_grad)
+        self._end()
+
+    def allreduce_grads(self) -> None:
+        """Only sum gradients over contexts and workers; `update` comes later."""
+        policy = self._open()
+        self._init_params()
+        if policy.on_store:
+            raise ConfigError(
+                "allreduce_grads() when parameters are updated on kvstore is not supported. Try "
+                "setting `update_on_kvstore` to False when creating trainer."
+            )
+        if self._store is not None:
+            self._push_pull(update=False, ignore=True)
+
+    def update(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
+        """Only update, with gradients that were summed by `allreduce_grads`."""
+        policy = self._begin(batch_size, ignore_stale_grad)
+        if policy.on_store:
+            raise ConfigError(
+                "update() when parameters are updated on kvstore is not supported. Try setting "
+                "`update_on_kvstore` to False when creating trainer."
+            )
+        self._update_here(ignore_stale_grad)
+        self._end()
+
+    def _begin(self, batch_size: int, ignore_stale_grad: bool) -> UpdatePolicy:
+        self._optimizer.rescale_grad = self._scale / batch_size
+        policy = self._open()
+        self._init_params()
+        if not ignore_stale_grad:
+            for parameter in self._trained():
+                for data in parameter.list_data():
+                    if not data._fresh_grad:
+                        raise UserWarning(
+                            f"Gradient of Parameter `{parameter.name}` on context "
+                            f"{data.context} has not been updated by backward since last `step`. "
+                            "This could mean a bug in your model that made it only use a subset "
+                            "of the Parameters (Blocks) for this iteration. If you are "
+                            "intentionally only using a subset, call step with "
+                            "ignore_stale_grad=True to suppress this warning and skip updating "
+                            "of Parameters with stale gradient"
+                        )
+        return policy
+
+    def _trained(self) -> list[Parameter]:
+        return [p for p in self._params if p.grad_req != "null"]
+
+    def _end(self) -> None:
+        for parameter in self._trained():
+            for data in parameter.list_data():
+                data._fresh_grad = False
+        if self._store is not None:
+            self._store.tick()
+
+    def _push_pull(self, update: bool, ignore: bool) -> None:
+        """Gradients to the store, first layers first; weights (or summed gradients) back."""
+        assert self._store is not None
+        trained = self._trained()
+        if not trained:
+            return
+        grads = [
+            p.list_grad() if not ignore or not update or self._touched(p) else None for p in trained
+        ]
+        self._store._push_pull(
+            [p.name for p in trained],
+            grads,
+            [p.list_data() if update else p.list_grad() for p in trained],
+            [-self._index[p.name] for p in trained],
+            self._optimizer.rescale_grad,
+        )
+
+    @staticmethod
+    def _touched(parameter: Parameter) -> bool:
+        return any(data._fresh_grad for data in parameter.list_data())
+
+    def _update_here(self, ignore_stale_grad: bool) -> None:
+        for i, parameter in enumerate(self._params):
+            if parameter.grad_req == "null":
+                continue
+            arrays = zip(self._updaters, parameter.list_data(), parameter.list_grad(), strict=False)
+            for updater, data, grad in arrays:
+                if not ignore_stale_grad or data._fresh_grad:
+                    updater(i, grad, data)
+
+    # ---- states ---------------------------------------------------------------------------
+
+    def save_states(self, fname: str | os.PathLike[str]) -> None:
+        """Save the optimizer's states (momentum and the like)."""
+        policy = self._open()
+        self._init_params()
+        if policy.on_store and self._store is not None:
+            self._store.save_optimizer_states(fname, dump_optimizer=True)
+            return
+        with open(fname, "wb") as file:
+            file.write(self._updaters[0].get_states(dump_optimizer=True))
+
+    def load_states(self, fname: str | os.PathLike[str]) -> None:
+        """Load states saved by `save_states`."""
+        policy = self._open()
+        self._init_params()
+        if policy.on_store and self._store is not None:
+            self._store.load_optimizer_states(fname)
+            loaded = self._store._updater.optimizer if self._store._updater else None
+        else:
+            with open(fname, "rb") as file:
+                states = file.read()
+            for updater in self._updaters:
+                updater.set_states(states)
+                updater.optimizer = self._updaters[0].optimizer
+            loaded = self._updaters[0].optimizer
+        if loaded is not None:
+            self._optimizer = loaded
+            self._optimizer.param_dict = dict(enumerate(self._params))
+
+
+def _parameters(params: Any) -> list[Parameter]:
+    if isinstance(params, dict | ParameterDict):
+        params = list(params.values())
+    if not isinstance(params, Iterable):
+        raise ConfigError(
+            f"First argument must be a list or dict of Parameters, got {type(params).__name__}."
+        )
+    found = list(params)
+    names: set[str] = set()
+    for parameter in found:
+        if not isinstance(parameter, Parameter):
+            raise ConfigError(
+                "First argument must be a list or dict of Parameters, got list of "
+                f"{type(parameter).__name__}."
+            )
+        if parameter.name in names:
+            raise ConfigError(f"two parameters are named {parameter.name!r}; names are keys")
+        names.add(parameter.name)
+    return found

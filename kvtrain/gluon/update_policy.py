@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decides where a Trainer's optimizer runs; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvtrain.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePolicy:
+    """What a Trainer does in a step."""
+
+    #: whether there is a store at all
+    store: bool
+    #: the optimizer runs in the store (on the servers), else in this process
+    on_store: bool
+
+
+def choose(store_type: str | None, contexts: int, wanted: bool | None) -> UpdatePolicy:
+    """Where the optimizer runs.
+
+    Parameters
+    ----------
+    store_type : str or None
+        Type of the store; None: no store was asked for.
+    contexts : int
+        Contexts that each parameter lives on.
+    wanted : bool or None
+        The user's ``update_on_kvstore``.
+
+    Raises
+    ------
+    ConfigError
+        The user's wish cannot be met; says why.
+    """
+    distributed = store_type is not None and "dist" in store_type
+    if store_type is None or (contexts == 1 and not distributed):
+        if wanted and store_type is None:
+            raise ConfigError("update_on_kvstore=True needs a kvstore")
+        return UpdatePolicy(store=False, on_store=False)
+    if distributed and "async" in store_type and wanted is False:
+        raise ConfigError(
+            "Please set update_on_kvstore=True when training in async mode: with "
+            "update_on_kvstore=False every worker would apply the others' gradients out of step"
+        )
+    return UpdatePolicy(store=True, on_store=wanted is not False)
