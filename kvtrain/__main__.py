@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m kvtrain``: the same command line as the console script."""
+"""``python -m kvtrain``."""
 
-import importlib
+import sys
 
 if __name__ == "__main__":
-    importlib.import_module("launcher.cli").main()
+    if sys.argv[1:2] == ["worker"]:
+        # every worker passes here on its way to the user's script: load nothing else
+        from launcher import worker
+
+        sys.exit(worker.main(sys.argv[2:]))
+    from launcher.cli import main
+
+    main()

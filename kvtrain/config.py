@@ -8,10 +8,13 @@ Holds KVTRAIN_* and the DMLC_* variables of MXNet's own launchers. Reading is do
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from kvtrain import platform
 from kvtrain.errors import ConfigError
 
 ROLES = ("worker", "server", "scheduler")
@@ -58,6 +61,15 @@ class Config:
     round_timeout: float = 3600.0
     #: bytes of one chunk
     chunk_bytes: int = 1 << 20
+    #: processes of the job (scheduler only)
+    num_workers: int | None = None
+    num_servers: int | None = None
+    #: host that servers listen on with tcp
+    host: str = "127.0.0.1"
+    #: modules that servers import before they start, separated by commas
+    imports: str | None = None
+    #: the launcher's own output is a terminal
+    tty: bool = False
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Config:
@@ -110,6 +122,9 @@ def _from_dmlc(env: Mapping[str, str], found: dict[str, Any]) -> None:
     role = env.get("DMLC_ROLE")
     if role and "role" not in found:
         found["role"] = role
+    for name, field in (("DMLC_NUM_WORKER", "num_workers"), ("DMLC_NUM_SERVER", "num_servers")):
+        if env.get(name) and field not in found:
+            found[field] = _parse(name, env[name], "int")
     host, port = env.get("DMLC_PS_ROOT_URI"), env.get("DMLC_PS_ROOT_PORT")
     if host and port and "scheduler" not in found:
         found["scheduler"] = f"tcp://{host}:{port}"
@@ -119,3 +134,12 @@ def launched(environ: Mapping[str, str] | None = None) -> bool:
     """True inside a job: this process was started as a worker with a scheduler to join."""
     config = Config.from_environ(environ)
     return config.role == "worker" and config.scheduler is not None
+
+
+def run_base(environ: Mapping[str, str] | None = None) -> Path:
+    """Directory of this user's run directories: short enough for names of sockets."""
+    env = os.environ if environ is None else environ
+    base = Path(env.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    if not base.is_dir() or len(str(base)) > 50:
+        base = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
+    return base / f"kvtrain-{platform.user_id()}"

@@ -137,6 +137,11 @@ class ServerCore:
         """Who this process is; provisional until welcomed."""
         return self.joining.node
 
+    @property
+    def welcomed(self) -> bool:
+        """Whether this process is in the job."""
+        return self.table is not None
+
     def start(self, now: float) -> list[Effect]:
         """Say Hello."""
         return self.joining.start(now)

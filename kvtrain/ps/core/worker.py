@@ -127,6 +127,16 @@ class WorkerCore:
         assert self.table is not None
         return self.table.epoch
 
+    def address_of(self, server: NodeId) -> str:
+        """Where a server of the table listens."""
+        assert self.table is not None
+        return next(info.address for info in self.table.servers if info.node == server)
+
+    def round_of(self, store: int, name: str) -> Round:
+        """The round that the next push of a key belongs to."""
+        held = self._stores[store]
+        return Round(held.step, held.pushed[name])
+
     def step_of(self, store: int) -> int:
         """This worker's step in `store`."""
         return self._stores[store].step

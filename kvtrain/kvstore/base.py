@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all stores share: keys, arguments, MXNet's methods."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kvtrain.errors import ConfigError, KeyMismatch
+from kvtrain.ndarray import NDArray
+from kvtrain.optimizer import Optimizer, Updater, get_updater
+
+Key = str | int
+Updating = Callable[[Any, NDArray, NDArray], None]
+
+
+class KVStore(ABC):
+    """Key-value store of arrays, shared by contexts or by the workers of a job.
+
+    Made by :func:`kvtrain.kv.create`. A key is a str or an int, one kind per store. Values are
+    one NDArray, or a list of NDArrays (one per context) whose sum is meant; several keys go
+    with a list of values.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._type = name
+        self._updater: Any = None
+        self._numeric: bool | None = None
+
+    # ---- what it is -----------------------------------------------------------------------
+
+    @property
+    def type(self) -> str:
+        """The type name that it was created with."""
+        return self._type
+
+    @property
+    def rank(self) -> int:
+        """Rank of this worker, from 0."""
+        return 0
+
+    @property
+    def num_workers(self) -> int:
+        """Number of workers."""
+        return 1
+
+    def is_capable(self, capability: str) -> bool:
+        """Whether the store can run an optimizer (``"optimizer"``)."""
+        if str(capability).lower() == "optimizer":
+            return True
+        raise ConfigError(f"unknown capability {capability!r}; known: optimizer")
+
+    # ---- arrays ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def _init(self, keys: list[Key], values: list[NDArray]) -> None: ...
+
+    @abstractmethod
+    def _push(
+        self,
+        keys: list[Key],
+        values: Sequence[list[NDArray] | None],
+        outs: list[list[NDArray]] | None,
+        priorities: list[int],
+        rescale_grad: float | None,
+    ) -> None: ...
+
+    @abstractmethod
+    def _pull(self, keys: list[Key], outs: list[list[NDArray]], priorities: list[int]) -> None: ...
+
+    def init(self, key: Any, value: Any) -> None:
+        """Give keys their first values; once per key.
+
+        Parameters
+        ----------
+        key : str, int or list of them
+        value : NDArray or list of NDArray
+            In a job every worker calls it and rank 0's values count.
+
+        Raises
+        ------
+        KeyAlreadyInitialized
+            This worker has initialised the key before.
+        KeyMismatch
+            Another worker initialised it with another shape, dtype or storage.
+        """
+        keys, values = self._pairs(key, value, "init")
+        self._init(keys, [parts[0] for parts in values])
+
+    def push(
+        self, key: Any, value: Any, priority: int = 0, *, rescale_grad: float | None = None
+    ) -> None:
+        """Add arrays to keys, or hand them to the updater.
+
+        Parameters
+        ----------
+        value : NDArray, list of NDArray, or a list of those for a list of keys
+            Arrays in a list for one key are summed in their order.
+        priority : int
+            Higher ones are sent first.
+        rescale_grad : float, optional
+            Factor that the servers' optimizer applies to this contribution.
+        """
+        keys, values = self._merged(*self._pairs(key, value, "push"))
+        self._push(keys, values, None, [priority] * len(keys), rescale_grad)
+
+    def pull(
+        self, key: Any, out: Any = None, priority: int = 0, ignore_sparse: bool = True
+    ) -> None:
+        """Read keys into arrays, after this worker's own pushes so far.
+
+        The arrays are pending until their first use, which waits.
+        """
+        if out is None:
+            raise ConfigError("pull: out must be given")
+        keys, outs = self._merged(*self._pairs(key, out, "pull"))
+        self._pull(keys, outs, [priority] * len(keys))
+
+    def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
+        """Push, then pull the result, in one trip; without `out` into `value` itself."""
+        keys, values = self._merged(*self._pairs(key, value, "pushpull"))
+        if out is None:
+            outs = values
+        else:
+            _, outs = self._merged(*self._pairs(key, out, "pushpull"))
+        self._push(keys, values, outs, [priority] * len(keys), None)
+
+    def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:
+        """Initialise keys, then pull rank 0's values into `out`."""
+        self.init(key, value)
+        self.pull(key, out, priority)
+
+    def _push_pull(
+        self,
+        names: list[str],
+        values: Sequence[list[NDArray] | None],
+        outs: list[list[NDArray]],
+        priorities: list[int],
+        rescale_grad: float,
+    ) -> None:
+        """What a Trainer does in a step: everything in one call, None for an untouched key."""
+        keys: list[Key] = list(names)
+        self._kind(keys)
+        self._push(keys, values, outs, priorities, rescale_grad)
+
+    def row_sparse_pull(
+        self, key: Any, out: Any = None, priority: int = 0, row_ids: Any = None
+    ) -> None:
+        """Not supported yet: there are no row-sparse arrays."""
+        raise ConfigError("row_sparse_pull: row-sparse arrays are not supported yet")
+
+    # ---- keys -----------------------------------------------------------------------------
+
+    def _kind(self, keys: list[Key]) -> None:
+        for key in keys:
+            if isinstance(key, bool) or not isinstance(key, str | int):
+                raise KeyMismatch(f"key {key!r} is a {type(key).__name__}; use str or int")
+            numeric = isinstance(key, int)
+            if self._numeric is None:
+                self._numeric = numeric
+            elif self._numeric != numeric:
+                raise KeyMismatch(
+                    f"key {key!r}: this store has {'int' if self._numeric else 'str'} keys; "
+                    "one store takes one kind"
+                )
+
+    def _pairs(self, key: Any, value: Any, what: str) -> tuple[list[Key], list[list[NDArray]]]:
+        """Keys, and a list of arrays for each."""
+        if isinstance(key, list | tuple):
+            keys = list(key)
+            if not isinstance(value, list | tuple) or len(value) != len(keys):
+                count = len(value) if isinstance(value, list | tuple) else 1
+                raise KeyMismatch(f"{what}: {len(keys)} keys and {count} values")
+            values = [list(v) if isinstance(v, list | tuple) else [v] for v in value]
+        else:
+            keys = [key]
+            values = [list(value) if isinstance(value, list | tuple) else [value]]
+        self._kind(keys)
+        for name, parts in zip(keys, values, strict=True):
+            if not parts or not all(isinstance(part, NDArray) for part in parts):
+                raise KeyMismatch(f"{what} of key {name!r}: the value must be one or more NDArrays")
+            if any(p.shape != parts[0].shape or p.dtype != parts[0].dtype for p in parts):
+                shown = ", ".join(f"{p.shape} {p.dtype.__name__}" for p in parts)
+                raise KeyMismatch(f"{what} of key {name!r}: the arrays differ: {shown}")
+        return keys, values
+
+    @staticmethod
+    def _merged(
+        keys: list[Key], values: list[list[NDArray]]
+    ) -> tuple[list[Key], list[list[NDArray]]]:
+        """A key named several times is named once, with all its arrays."""
+        if len(set(keys)) == len(keys):
+            return keys, values
+        found: dict[Key, list[NDArray]] = {}
+        for key, parts in zip(keys, values, strict=True):
+            found.setdefault(key, []).extend(parts)
+        return list(found), list(found.values())
+
+    # ---- optimizer ------------------------------------------------------------------------
+
+    def set_optimizer(self, optimizer: Optimizer) -> None:
+        """Update keys with `optimizer` at each push, from now on."""
+        if not isinstance(optimizer, Optimizer):
+            raise ConfigError(
+                f"set_optimizer: {type(optimizer).__name__} is no Optimizer; "
+                "use kvtrain.optimizer.create('sgd', ...)"
+            )
+        self._updater = get_updater(optimizer)
+
+    def set_updater(self, updater: Updating) -> None:
+        """Call ``updater(key, pushed, stored)`` at each push; it changes `stored` in place."""
+        self._updater = updater
+
+    def _set_updater(self, updater: Updating) -> None:
+        self.set_updater(updater)
+
+    def set_hyper(self, name: str, value: float) -> None:
+        """Change a hyper-parameter of the optimizer, from the next push on."""
+        if not isinstance(self._updater, Updater):
+            raise ConfigError("set_hyper: the store has no optimizer; call set_optimizer first")
+        self._updater.optimizer.set_hyper(name, value)
+
+    def set_gradient_compression(self, compression_params: dict[str, Any]) -> None:
+        """Not supported yet."""
+        kind = dict(compression_params).get("type", "none")
+        if kind not in ("none", None):
+            raise ConfigError(f"gradient compression {kind!r} is not supported yet")
+
+    def save_optimizer_states(
+        self, fname: str | os.PathLike[str], dump_optimizer: bool = False
+    ) -> None:
+        """Save the states of the optimizer that runs in this store."""
+        if not isinstance(self._updater, Updater):
+            raise ConfigError("save_optimizer_states: the store has no optimizer")
+        with open(fname, "wb") as file:
+            file.write(self._updater.get_states(dump_optimizer))
+
+    def load_optimizer_states(self, fname: str | os.PathLike[str]) -> None:
+        """Load what save_optimizer_states wrote."""
+        if not isinstance(self._updater, Updater):
+            raise ConfigError("load_optimizer_states: the store has no optimizer")
+        with open(fname, "rb") as file:
+            self._updater.set_states(file.read())
+
+    # ---- the job --------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """End this worker's step; ``Trainer.step`` calls it."""
+        return None
+
+    def barrier(self) -> None:
+        """Wait until every worker has called it."""
+        return None
+
+    def _barrier(self) -> None:
+        self.barrier()
+
+    def stats(self) -> list[dict[str, Any]]:
+        """Counters of each server; empty for a store without servers."""
+        return []
+
+    def _replace(self, key: Key, parameter: Any) -> None:
+        """A parameter is about to get new values; stores that hold their own take them over."""
+        return None
+
+    def _send_command_to_servers(self, head: int, body: str) -> None:
+        """Kept for old scripts; there are no commands but those with methods of their own."""
+        raise ConfigError(
+            f"_send_command_to_servers({head}): use set_optimizer, set_hyper or stats instead"
+        )

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store of a job: NDArrays on one side, the worker core's requests on the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kvtrain.config import Config
+from kvtrain.errors import ConfigError, KeyMismatch, NonFiniteGradient
+from kvtrain.kernels import xp
+from kvtrain.kvstore.base import Key, KVStore, Updating
+from kvtrain.ndarray import NDArray
+from kvtrain.optimizer import Optimizer, Scope
+from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.shards import DTYPES, KeySpec
+from kvtrain.ps.net.client import WorkerNode
+
+Array = np.ndarray[Any, Any]
+
+
+class DistKVStore(KVStore):
+    """``dist_sync`` and ``dist_async``: keys live on the servers of the job.
+
+    Pushes return at once and keep their own copy of the data; pulled arrays are pending until
+    their first use. A failure raises at the next call or use.
+    """
+
+    def __init__(self, name: str, sync: bool, node: WorkerNode, config: Config) -> None:
+        super().__init__(name)
+        self._node = node
+        self._sync = sync
+        self._finite = config.check_finite
+        self._shapes: dict[Key, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        self._whole = False
+        self._has_optimizer = False
+        self._store: int = node.call(r.OpenStoreRequest(type=name, sync=sync))
+
+    @property
+    def rank(self) -> int:
+        """Rank of this worker, from 0."""
+        return self._node.rank
+
+    @property
+    def num_workers(self) -> int:
+        """Number of workers of the job."""
+        return self._node.num_workers
+
+    # ---- arrays ---------------------------------------------------------------------------
+
+    def _init(self, keys: list[Key], values: list[NDArray]) -> None:
+        specs = []
+        for key, value in zip(keys, values, strict=True):
+            name = np.dtype(value.dtype).name
+            if name not in DTYPES:
+                raise KeyMismatch(f"init of key {key!r}: dtype {name} cannot be stored")
+            specs.append(
+                KeySpec(
+                    name=str(key),
+                    numeric=isinstance(key, int),
+                    shape=value.shape,
+                    dtype=name,
+                    whole=self._whole,
+                )
+            )
+        arrays = tuple(np.ascontiguousarray(v._read()).reshape(-1) for v in values)
+        self._node.call(r.InitRequest(self._store, tuple(specs), arrays))
+        for key, value in zip(keys, values, strict=True):
+            self._shapes[key] = (value.shape, np.dtype(value.dtype))
+
+    def _check(self, key: Key, arrays: list[NDArray], what: str) -> None:
+        held = self._shapes.get(key)
+        if held is None:
+            return  # the core knows the right words for a key that was not initialised
+        for array in arrays:
+            if (array.shape, np.dtype(array.dtype)) != held:
+                raise KeyMismatch(
+                    f"{what} of key {key!r} by worker-{self.rank}: got shape {array.shape}, dtype "
+                    f"{np.dtype(array.dtype)}; the key has shape {held[0]}, dtype {held[1]}"
+                )
+
+    def _sum(self, key: Key, given: list[NDArray]) -> Array:
+        raws = [np.ascontiguousarray(a._read()).reshape(-1) for a in given]
+        total = raws[0]
+        if len(raws) > 1:
+            total = np.empty_like(raws[0])
+            xp.sum_arrays(raws, out=total)
+        if self._finite and total.dtype.kind == "f" and not np.isfinite(total).all():
+            step, n = self._node.round_of(self._store, str(key))
+            raise NonFiniteGradient(
+                f"push of key {key!r} by worker-{self.rank} in round (step {step}, push {n}): "
+                f"{int((~np.isfinite(total)).sum())} of {total.size} elements are NaN or infinite"
+            )
+        return total
+
+    def _push(
+        self,
+        keys: list[Key],
+        values: Sequence[list[NDArray] | None],
+        outs: list[list[NDArray]] | None,
+        priorities: list[int],
+        rescale_grad: float | None,
+    ) -> None:
+        for key, given in zip(keys, values, strict=True):
+            self._check(key, given or [], "push")
+        arrays = tuple(
+            None if given is None else self._sum(key, given)
+            for key, given in zip(keys, values, strict=True)
+        )
+        names = tuple(str(key) for key in keys)
+        if outs is None:
+            request = r.PushRequest(
+                self._store,
+                names,
+                arrays,
+                priorities=tuple(priorities),
+                rescale_grad=rescale_grad,
+            )
+            self._node.submit(request, detached=True)
+            return
+        for key, targets in zip(keys, outs, strict=True):
+            self._check(key, targets, "pull")
+        buffers = self._buffers(outs)
+        request = r.PushRequest(
+            self._store, names, arrays, buffers, tuple(priorities), rescale_grad
+        )
+        self._await(self._node.submit(request), outs, buffers)
+
+    def _pull(self, keys: list[Key], outs: list[list[NDArray]], priorities: list[int]) -> None:
+        for key, targets in zip(keys, outs, strict=True):
+            self._check(key, targets, "pull")
+        buffers = self._buffers(outs)
+        request = r.PullRequest(
+            self._store, tuple(str(key) for key in keys), buffers, tuple(priorities)
+        )
+        self._await(self._node.submit(request), outs, buffers)
+
+    @staticmethod
+    def _buffers(outs: list[list[NDArray]]) -> tuple[Array, ...]:
+        """Where answers go: the first target itself if it is contiguous, else an array aside."""
+        buffers = []
+        for targets in outs:
+            raw = targets[0]._write()
+            buffers.append(
+                raw.reshape(-1) if raw.flags.c_contiguous else np.empty(raw.size, raw.dtype)
+            )
+        return tuple(buffers)
+
+    def _await(self, number: int, outs: list[list[NDArray]], buffers: tuple[Array, ...]) -> None:
+        """Make the targets pending: the first use of any of them waits for the request."""
+        waiting = _Waiting(self._node, number)
+        for targets, buffer in zip(outs, buffers, strict=True):
+            for target in targets:
+                target._set_pending(_filler(waiting, target, buffer))
+
+    # ---- optimizer ------------------------------------------------------------------------
+
+    def set_optimizer(self, optimizer: Optimizer) -> None:
+        """Run `optimizer` on the servers at each push, from now on; rank 0's is used.
+
+        Raises
+        ------
+        ConfigError
+            Its class is not registered, or is no plain data.
+        KeyMismatch
+            Another worker has set a different one.
+        """
+        if not isinstance(optimizer, Optimizer):
+            raise ConfigError(
+                f"set_optimizer: {type(optimizer).__name__} is no Optimizer; "
+                "use kvtrain.optimizer.create('sgd', ...)"
+            )
+        name, config = optimizer.to_config()
+        if optimizer.scope is not Scope.ELEMENT:
+            if self._shapes and not self._whole:
+                raise ConfigError(
+                    f"optimizer {name} works on whole keys: set it before the first init"
+                )
+            self._whole = True
+        self._node.call(r.SetOptimizerRequest(self._store, name, config))
+        self._has_optimizer = True
+
+    def set_updater(self, updater: Updating) -> None:
+        """Refused: a function cannot be sent to servers."""
+        raise ConfigError(
+            f"set_updater on {self.type!r}: a function cannot travel to the servers; register an "
+            "Optimizer class and use set_optimizer, or run the updater on a 'local' store"
+        )
+
+    def set_hyper(self, name: str, value: float) -> None:
+        """Change a hyper-parameter on the servers, from this worker's next push on."""
+        if not self._has_optimizer:
+            raise ConfigError("set_hyper: the store has no optimizer; call set_optimizer first")
+        self._node.call(r.SetHyperRequest(self._store, name, float(value)))
+
+    def save_optimizer_states(
+        self, fname: str | os.PathLike[str], dump_optimizer: bool = False
+    ) -> None:
+        """Not supported yet: the states are on the servers."""
+        raise ConfigError(
+            "save_optimizer_states: the optimizer's states are on the servers, and reading them "
+            "back is not supported yet; use Trainer(..., update_on_kvstore=False) to keep them here"
+        )
+
+    def load_optimizer_states(self, fname: str | os.PathLike[str]) -> None:
+        """Not supported yet: the states are on the servers."""
+        raise ConfigError(
+            "load_optimizer_states: the optimizer's states are on the servers, and writing them "
+            "is not supported yet; use Trainer(..., update_on_kvstore=False) to keep them here"
+        )
+
+    # ---- the job --------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """End this worker's step."""
+        self._node.call(r.TickRequest(self._store))
+
+    def barrier(self) -> None:
+        """Wait until every worker has called it."""
+        self._node.call(r.BarrierRequest(self._store))
+
+    def stats(self) -> list[dict[str, Any]]:
+        """Counters of each server, of committed state."""
+        found: list[dict[str, Any]] = self._node.call(r.StatsRequestOf(self._store))
+        return found
+
+
+class _Waiting:
+    """One request that several arrays wait for; waited for once."""
+
+    def __init__(self, node: WorkerNode, number: int) -> None:
+        self._node = node
+        self._number = number
+        self._done = False
+        self._error: BaseException | None = None
+
+    def wait(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._done:
+            return
+        try:
+            self._node.wait(self._number)
+        except Exception as error:
+            self._error = error
+            raise
+        self._done = True
+
+
+def _filler(waiting: _Waiting, target: NDArray, buffer: Array) -> Any:
+    """What a pending array calls: wait, then copy unless the answer came to its own place."""
+
+    def fill() -> None:
+        waiting.wait()
+        raw = target._fill()
+        if not np.may_share_memory(raw, buffer):
+            np.copyto(raw, buffer.reshape(raw.shape))
+
+    return fill

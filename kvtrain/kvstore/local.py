@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store of one process: sums over contexts, optimizer in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kvtrain.context import cpu
+from kvtrain.errors import KeyAlreadyInitialized, KeyMismatch, KeyNotInitialized
+from kvtrain.kernels import xp
+from kvtrain.kvstore.base import Key, KVStore
+from kvtrain.ndarray import NDArray
+
+
+class LocalKVStore(KVStore):
+    """``local`` and ``device``: the arrays of one process.
+
+    Sums are made in the order of the list, from its first array, as the servers of a job make
+    them in rank order: same batches, same bits.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._stored: dict[Key, NDArray] = {}
+
+    def _init(self, keys: list[Key], values: list[NDArray]) -> None:
+        for key in keys:
+            if key in self._stored or keys.count(key) > 1:
+                raise KeyAlreadyInitialized(f"key {key!r} was already initialised")
+        for key, value in zip(keys, values, strict=True):
+            self._stored[key] = NDArray(value.asnumpy(), cpu())
+
+    def _held(self, key: Key, what: str) -> NDArray:
+        held = self._stored.get(key)
+        if held is None:
+            raise KeyNotInitialized(
+                f"{what} of key {key!r}: it was not initialised; call kv.init({key!r}, value) first"
+            )
+        return held
+
+    def _checked(self, key: Key, arrays: list[NDArray], what: str) -> NDArray:
+        held = self._held(key, what)
+        for array in arrays:
+            if array.shape != held.shape or array.dtype != held.dtype:
+                raise KeyMismatch(
+                    f"{what} of key {key!r}: got shape {array.shape}, dtype "
+                    f"{np.dtype(array.dtype)}; the key has shape {held.shape}, dtype "
+                    f"{np.dtype(held.dtype)}"
+                )
+        return held
+
+    def _push(
+        self,
+        keys: list[Key],
+        values: Sequence[list[NDArray] | None],
+        outs: list[list[NDArray]] | None,
+        priorities: list[int],
+        rescale_grad: float | None,
+    ) -> None:
+        for key, given in zip(keys, values, strict=True):
+            self._checked(key, given or [], "push")
+        for key, targets in zip(keys, outs or [], strict=False):
+            self._checked(key, targets, "pull")
+        for i, (key, given) in enumerate(zip(keys, values, strict=True)):
+            if given is not None:
+                self._apply(key, given)
+            if outs is not None:
+                self._copy(key, outs[i])
+
+    def _apply(self, key: Key, given: list[NDArray]) -> None:
+        held = self._stored[key]
+        if self._updater is None:
+            xp.sum_arrays([_flat(a._read()) for a in given], out=_flat(held._write()))
+            return
+        raws = [a._read() for a in given]
+        total = given[0]
+        if len(raws) > 1:
+            out = np.empty(held.shape, held.dtype)
+            xp.sum_arrays([_flat(raw) for raw in raws], out=out.reshape(-1))
+            total = NDArray(out, given[0].context)
+        self._updater(key, total, held)
+
+    def _pull(self, keys: list[Key], outs: list[list[NDArray]], priorities: list[int]) -> None:
+        for key, targets in zip(keys, outs, strict=True):
+            self._checked(key, targets, "pull")
+        for key, targets in zip(keys, outs, strict=True):
+            self._copy(key, targets)
+
+    def _copy(self, key: Key, targets: list[NDArray]) -> None:
+        values = self._stored[key]._read()
+        for target in targets:
+            np.copyto(target._write(), values)
+
+    def _replace(self, key: Key, parameter: Any) -> None:
+        self._stored.pop(key, None)
+        if parameter._trainer is not None and parameter not in parameter._trainer._to_init:
+            parameter._trainer._to_init.append(parameter)
+
+
+def _flat(raw: Any) -> Any:
+    return raw.reshape(-1)

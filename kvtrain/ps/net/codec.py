@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages to frames and back, derived from the dataclasses' fields.
+
+Frame 0 is a msgpack array: protocol version, tag, job token, sender, store, step, request,
+epoch, the message's own fields, and (dtype, elements) of each array. Arrays follow as raw
+little-endian bytes: together in one frame if they are small, else one frame each; a received
+array is a read-only view of its frame. Decoding checks everything before it allocates, casts
+or believes anything; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import enum
+import hmac
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from kvtrain._version import PROTOCOL_VERSION
+from kvtrain.errors import RemoteProtocolError
+from kvtrain.ps.core.membership import Epoch, NodeId
+from kvtrain.ps.core.messages import MESSAGES, Arrays, Message, Plain
+from kvtrain.ps.core.shards import DTYPES
+
+#: messages whose arrays are at most this long travel with all arrays in one frame
+TOGETHER = 64 * 1024
+#: longest header, most items of any list in it, deepest nesting of plain data
+MAX_HEADER = 16 << 20
+MAX_ITEMS = 1 << 20
+MAX_DEPTH = 8
+_CODES = {np.dtype(name): code for code, name in enumerate(DTYPES)}
+_KINDS = [np.dtype(name) for name in DTYPES]
+_HEAD = ("store", "step", "request", "epoch")
+Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+
+
+class WrongToken(RemoteProtocolError):
+    """The message does not carry the job's token."""
+
+
+class WrongVersion(RemoteProtocolError):
+    """The message is of another protocol version."""
+
+
+def _bad(what: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"malformed message: {what}")
+
+
+def _scalar(kind: type) -> Codec:
+    if kind is float:
+
+        def check_float(value: Any) -> Any:
+            if type(value) not in (float, int):
+                raise _bad(f"{value!r:.40} is no number")
+            return float(value)
+
+        return (lambda v: v, check_float)
+
+    def check(value: Any) -> Any:
+        if type(value) is not kind:
+            raise _bad(f"{value!r:.40} is no {kind.__name__}")
+        return value
+
+    return (lambda v: v, check)
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Check a small tree of plain data."""
+    if depth > MAX_DEPTH:
+        raise _bad(f"plain data nested deeper than {MAX_DEPTH}")
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise _bad("a key that is no string")
+        return {key: _plain(part, depth + 1) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part, depth + 1) for part in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise _bad(f"{type(value).__name__} in plain data")
+
+
+def _whole(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _bad("plain data that is no dictionary")
+    found: dict[str, Any] = _plain(value)
+    return found
+
+
+def _record(make: Callable[..., Any], parts: list[tuple[str, Codec]]) -> Codec:
+    names = [name for name, _ in parts]
+    encoders = [codec[0] for _, codec in parts]
+    decoders = [codec[1] for _, codec in parts]
+
+    def encode(value: Any) -> Any:
+        return [e(getattr(value, n)) for n, e in zip(names, encoders, strict=True)]
+
+    def decode(value: Any) -> Any:
+        if type(value) is not list or len(value) != len(decoders):
+            raise _bad(f"{value!r:.40} is no record of {len(decoders)} fields")
+        return make(*[d(v) for v, d in zip(value, decoders, strict=True)])
+
+    return encode, decode
+
+
+def _codec(kind: Any) -> Codec:
+    """Encoder and decoder of a field's type."""
+    if kind in (int, float, str, bool, bytes):
+        return _scalar(kind)
+    if kind == Plain:
+        return (lambda v: v, _whole)
+    if isinstance(kind, type) and issubclass(kind, enum.IntEnum):
+        members = {int(member): member for member in kind}
+
+        def member(value: Any) -> Any:
+            if type(value) is not int or value not in members:
+                raise _bad(f"{value!r:.40} is no {kind.__name__}")
+            return members[value]
+
+        return (int, member)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        encode, decode = _codec(arguments[0])
+
+        def items(value: Any) -> Any:
+            if type(value) is not list or len(value) > MAX_ITEMS:
+                raise _bad(f"{value!r:.40} is no list of at most {MAX_ITEMS}")
+            return tuple([decode(v) for v in value])
+
+        return (lambda v: [encode(x) for x in v], items)
+    if origin in (types.UnionType, typing.Union):
+        inner = [a for a in arguments if a is not type(None)]
+        encode, decode = _codec(inner[0])
+        return (
+            lambda v: None if v is None else encode(v),
+            lambda v: None if v is None else decode(v),
+        )
+    hints = typing.get_type_hints(kind)
+    if hasattr(kind, "_fields"):
+        return _record(kind, [(name, _codec(hints[name])) for name in kind._fields])
+    if is_dataclass(kind):
+        make: Any = kind
+        return _record(make, [(f.name, _codec(hints[f.name])) for f in fields(kind)])
+    raise TypeError(f"no wire form for {kind!r}")
+
+
+class _Form:
+    """How one message class travels."""
+
+    def __init__(self, cls: type[Message]) -> None:
+        self.cls = cls
+        hints = typing.get_type_hints(cls, vars(sys.modules[cls.__module__]) | {"np": np})
+        self.has_arrays = False
+        self.names: list[str] = []
+        self.codecs: list[Codec] = []
+        for field in fields(cls):
+            if field.name in _HEAD:
+                continue
+            if hints[field.name] == _ARRAYS:
+                self.has_arrays = True
+                continue
+            self.names.append(field.name)
+            self.codecs.append(_codec(hints[field.name]))
+
+
+_ARRAYS = typing.get_type_hints(
+    type("_", (), {"__annotations__": {"a": Arrays}}), {"np": np, "Any": Any}
+)["a"]
+_FORMS = {tag: _Form(cls) for tag, cls in MESSAGES.items()}
+_NODE = _codec(NodeId)
+_EPOCH = _codec(Epoch)
+
+
+def encode(message: Message, sender: NodeId, token: bytes) -> list[Any]:
+    """Frames of `message`; arrays are not copied unless they travel together."""
+    form = _FORMS[message.TAG]
+    arrays: Sequence[np.ndarray[Any, Any]] = message.arrays if form.has_arrays else ()  # type: ignore[attr-defined]
+    header = msgpack.packb(
+        [
+            PROTOCOL_VERSION,
+            message.TAG,
+            token,
+            _NODE[0](sender),
+            message.store,
+            message.step,
+            message.request,
+            list(message.epoch),
+            [c[0](getattr(message, n)) for n, c in zip(form.names, form.codecs, strict=True)],
+            [[_CODES[a.dtype], a.size] for a in arrays],
+        ]
+    )
+    if not arrays:
+        return [header]
+    if sum(a.nbytes for a in arrays) <= TOGETHER:
+        return [header, b"".join([a.tobytes() for a in arrays])]
+    return [header, *(np.ascontiguousarray(a).data.cast("B") if a.size else b"" for a in arrays)]
+
+
+def decode(frames: Sequence[Any], token: bytes) -> tuple[NodeId, Message]:
+    """Sender and message.
+
+    Raises
+    ------
+    WrongToken, WrongVersion
+        It is not of this job, or of another protocol version.
+    RemoteProtocolError
+        It is malformed; says how.
+    """
+    if not frames or len(frames[0]) > MAX_HEADER:
+        raise _bad("no header, or one that is too long")
+    try:
+        head = msgpack.unpackb(
+            frames[0], max_array_len=MAX_ITEMS, max_map_len=4096, max_str_len=1 << 20
+        )
+    except Exception as error:
+        # msgpack has a class of its own for each thing that can be wrong
+        raise _bad(f"the header is no msgpack ({type(error).__name__})") from None
+    if type(head) is not list or len(head) < 3 or type(head[0]) is not int:
+        raise _bad("the header is no array of this protocol")
+    if head[0] != PROTOCOL_VERSION:
+        raise WrongVersion(
+            f"the sender speaks protocol version {head[0]}, this process {PROTOCOL_VERSION}; "
+            "install the same kvtrain everywhere"
+        )
+    if type(head[2]) is not bytes or not hmac.compare_digest(head[2], token):
+        raise WrongToken("the job token is wrong")
+    if len(head) != 10 or head[1] not in _FORMS or type(head[8]) is not list:
+        raise _bad("unknown tag or wrong number of header fields")
+    form = _FORMS[head[1]]
+    sender = _NODE[1](head[3])
+    values = {name: _scalar(int)[1](head[4 + i]) for i, name in enumerate(_HEAD[:3])}
+    values["epoch"] = _EPOCH[1](head[7])
+    if len(head[8]) != len(form.names):
+        raise _bad(f"{form.cls.__name__} has {len(form.names)} fields, {len(head[8])} came")
+    for name, codec, value in zip(form.names, form.codecs, head[8], strict=True):
+        values[name] = codec[1](value)
+    arrays = _arrays(head[9], frames[1:])
+    if form.has_arrays:
+        values["arrays"] = arrays
+    elif arrays:
+        raise _bad(f"{form.cls.__name__} takes no arrays")
+    return sender, form.cls(**values)
+
+
+def _arrays(described: Any, frames: Sequence[Any]) -> tuple[np.ndarray[Any, Any], ...]:
+    if type(described) is not list:
+        raise _bad("no list of arrays")
+    forms: list[tuple[np.dtype[Any], int]] = []
+    for item in described:
+        if type(item) is not list or len(item) != 2:
+            raise _bad("an array that is not described by two numbers")
+        code, size = item
+        if type(code) is not int or type(size) is not int or not 0 <= code < len(_KINDS):
+            raise _bad("an array of unknown dtype")
+        if size < 0 or size > 1 << 48:
+            raise _bad(f"an array of {size} elements")
+        forms.append((_KINDS[code], size))
+    total = sum(kind.itemsize * size for kind, size in forms)
+    if forms and len(frames) == 1 and total <= TOGETHER:
+        if len(frames[0]) != total:
+            raise _bad(f"{len(frames[0])} bytes of arrays where {total} were announced")
+        out, at = [], 0
+        for kind, size in forms:
+            # together they are not aligned, so they are copied
+            part = np.frombuffer(frames[0], np.uint8, kind.itemsize * size, at)
+            out.append(part.copy().view(kind))
+            at += part.size
+        return tuple(_readonly(a) for a in out)
+    if len(frames) != len(forms):
+        raise _bad(f"{len(frames)} array frames where {len(forms)} were announced")
+    for frame, (kind, size) in zip(frames, forms, strict=True):
+        if len(frame) != kind.itemsize * size:
+            raise _bad(f"{len(frame)} bytes for {size} elements of {kind}")
+    return tuple(
+        _readonly(np.frombuffer(frame, kind) if size else np.empty(0, kind))
+        for frame, (kind, size) in zip(frames, forms, strict=True)
+    )
+
+
+def _readonly(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    array.flags.writeable = False
+    return array
+
+
+def is_hello(frames: Sequence[Any]) -> bool:
+    """Whether undecodable frames claim to be a Hello, whose sender waits for an answer."""
+    try:
+        head = msgpack.unpackb(frames[0], max_array_len=64, max_map_len=64, max_str_len=4096)
+        return bool(head[1] == 1)
+    except Exception:
+        return False
+
+
+def claimed_token(frames: Sequence[Any]) -> bytes:
+    """The token in a header that was not believed: the refusal is signed with it."""
+    try:
+        head = msgpack.unpackb(frames[0], max_array_len=64, max_map_len=64, max_str_len=4096)
+        return bytes(head[2])
+    except Exception:
+        return b""

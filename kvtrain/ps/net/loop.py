@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drives a scheduler or a server: receive, call the core, carry out what it asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from kvtrain.errors import KVTrainError
+from kvtrain.ps.core.effects import Effect, Journal, Note, Send, Stop
+from kvtrain.ps.core.membership import LAUNCHER, NodeId, Role
+from kvtrain.ps.core.messages import Message
+from kvtrain.ps.net.journal import JournalFile
+from kvtrain.ps.net.transport import Links
+
+#: longest sleep, so that a signal is seen soon on every system
+LONGEST = 1.0
+
+
+class Core(Protocol):
+    """What every role offers."""
+
+    @property
+    def node(self) -> NodeId:
+        """Who it is."""
+
+    def start(self, now: float) -> list[Effect]:
+        """First effects."""
+
+    def on_message(self, sender: NodeId, message: Message, now: float) -> list[Effect]:
+        """Take a message."""
+
+    def on_tick(self, now: float) -> list[Effect]:
+        """Let time pass."""
+
+    def next_deadline(self) -> float | None:
+        """When on_tick is wanted."""
+
+
+class Stopping(Exception):
+    """The core asked for the end; `error` says why, None for a normal one."""
+
+    def __init__(self, error: Exception | None) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Loop:
+    """One core over one set of sockets.
+
+    Parameters
+    ----------
+    to_launcher : callable, optional
+        Takes messages for the launcher.
+    turn : callable, optional
+        Called once per turn (a server counts its turns for the heartbeat).
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        links: Links,
+        note: Callable[[str], None],
+        journal: JournalFile | None = None,
+        to_launcher: Callable[[Message], None] | None = None,
+        turn: Callable[[], None] | None = None,
+    ) -> None:
+        self._core = core
+        self._links = links
+        self._note = note
+        self._journal = journal or JournalFile(None)
+        self._to_launcher = to_launcher
+        self._turn = turn
+        #: messages from this process itself (the launcher's pipe)
+        self.inbox: list[Message] = []
+
+    def run(self) -> Exception | None:
+        """Until the core stops; returns its error."""
+        try:
+            self._carry_out(self._core.start(time.monotonic()))
+            while True:
+                self._once()
+        except Stopping as stop:
+            return stop.error
+        finally:
+            self._journal.close()
+
+    def _once(self) -> None:
+        now = time.monotonic()
+        deadline = self._core.next_deadline()
+        wait = LONGEST if deadline is None else min(LONGEST, max(0.0, deadline - now))
+        self._links.poll(wait)
+        if self._turn is not None:
+            self._turn()
+        # what was queued from a process is handled before the news that it has ended
+        for sender, message in self._links.receive(self._core.node):
+            self._handle(sender, message)
+        inbox, self.inbox = self.inbox, []
+        for message in inbox:
+            self._handle(LAUNCHER, message)
+        now = time.monotonic()
+        deadline = self._core.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._carry_out(self._core.on_tick(now))
+
+    def _handle(self, sender: NodeId, message: Message) -> None:
+        try:
+            effects = self._core.on_message(sender, message, time.monotonic())
+        except KVTrainError as error:
+            # a core answers what it does not take; this is its own mistake, told and survived
+            self._note(f"{type(message).__name__} from {sender}: {type(error).__name__}: {error}")
+            return
+        self._carry_out(effects)
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(to, message) if to.role == Role.LAUNCHER:
+                    if self._to_launcher is not None:
+                        self._to_launcher(message)
+                case Send(to, message):
+                    self._links.send(to, message, self._core.node)
+                case Journal(record):
+                    self._journal.write(record)
+                case Note(text):
+                    self._note(text)
+                case Stop(error):
+                    raise Stopping(error)
+                case _:
+                    self._note(f"{self._core.node} cannot carry out {effect!r}")

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ZeroMQ sockets of one process: one bound for those who come, one per peer that we go to.
+
+All sockets are used by one thread at a time; whoever owns a Links sees to that.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from kvtrain.errors import ConfigError, RemoteProtocolError
+from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.messages import Hello, Message, Refused
+from kvtrain.ps.net import codec
+
+#: bytes of arrays above which a frame is handed over without a copy
+NO_COPY = 32 * 1024
+#: routes kept; the longest unused goes first
+MAX_ROUTES = 65536
+#: messages taken before time is looked at again
+BATCH = 256
+_BROKEN = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+Notice = Callable[[str], None]
+
+
+class Links:
+    """The sockets of one process.
+
+    Parameters
+    ----------
+    token : bytes
+        The job's token; it is in every message, and a message without it is not believed.
+    notice : callable
+        Told about what was not believed.
+    """
+
+    def __init__(self, token: bytes, notice: Notice, max_message: int = 1 << 30) -> None:
+        self._context = zmq.Context()
+        self._token = token
+        self._notice = notice
+        self._max_message = max_message
+        self._router: Any = None
+        self._monitor: Any = None
+        self._routes: OrderedDict[NodeId, bytes] = OrderedDict()
+        self._peers: dict[NodeId, Any] = {}
+        self._sockets: dict[Any, NodeId | None] = {}
+        self._poller = zmq.Poller()
+        self._path: Path | None = None
+        #: things in our own process to poll, and what to do when they are readable
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._doubts = 0
+        self.address = ""
+
+    # ---- opening --------------------------------------------------------------------------
+
+    def bind(self, address: str) -> str:
+        """Listen at `address` (``tcp://host:0`` lets the system choose); returns where.
+
+        Raises
+        ------
+        ConfigError
+            It is in use or cannot be bound; names it.
+        """
+        router = self._new(zmq.ROUTER)
+        monitor = router.get_monitor_socket(_BROKEN)
+        try:
+            router.bind(address)
+        except zmq.ZMQError as error:
+            router.disable_monitor()
+            router.close(0)
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigError(
+                    f"cannot listen at {address}: the port is already in use; "
+                    "choose another --port, or 0 for any free one"
+                ) from None
+            raise ConfigError(f"cannot listen at {address}: {error.strerror}") from None
+        self._router, self._monitor = router, monitor
+        self._add(router, None)
+        self._poller.register(monitor, zmq.POLLIN)
+        self.address = router.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        if self.address.startswith("ipc://"):
+            self._path = Path(self.address[len("ipc://") :])
+        return self.address
+
+    def connect(self, peer: NodeId, address: str) -> None:
+        """Open the way to `peer`."""
+        socket = self._new(zmq.DEALER)
+        socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        try:
+            socket.connect(address)
+        except zmq.ZMQError as error:
+            socket.close(0)
+            raise ConfigError(f"cannot connect to {address!r}: {error.strerror}") from None
+        self._peers[peer] = socket
+        self._add(socket, peer)
+
+    def _new(self, kind: int) -> Any:
+        socket = self._context.socket(kind)
+        # what is under way is bounded by the protocol: one contribution per chunk and worker
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, self._max_message)
+        return socket
+
+    def _add(self, socket: Any, peer: NodeId | None) -> None:
+        self._sockets[socket] = peer
+        self._poller.register(socket, zmq.POLLIN)
+
+    def has_peer(self, peer: NodeId) -> bool:
+        """Whether the way to `peer` is open."""
+        return peer in self._peers
+
+    def watch(self, descriptor: int, readable: Callable[[], None]) -> None:
+        """Call `readable` when the file descriptor has something to read, or is closed."""
+        self._watched[descriptor] = readable
+        self._poller.register(descriptor, zmq.POLLIN)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Watch it no more."""
+        if self._watched.pop(descriptor, None) is not None:
+            self._poller.unregister(descriptor)
+
+    # ---- messages -------------------------------------------------------------------------
+
+    def send(self, to: NodeId, message: Message, sender: NodeId) -> bool:
+        """Send; False if there is no way to `to`, who will ask again."""
+        frames = codec.encode(message, sender, self._token)
+        socket = self._peers.get(to)
+        if socket is None:
+            route = self._routes.get(to)
+            if route is None or self._router is None:
+                return False
+            socket = self._router
+            frames.insert(0, route)
+        large = any(len(f) > NO_COPY for f in frames)
+        try:
+            socket.send_multipart(frames, zmq.NOBLOCK, copy=not large)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                raise
+            return False
+        return True
+
+    def poll(self, timeout: float | None) -> bool:
+        """Wait up to `timeout` seconds until something can be received."""
+        wait = None if timeout is None else max(0, int(timeout * 1000 + 0.999))
+        events = self._poller.poll(wait)
+        for socket, _ in events:
+            if isinstance(socket, int):
+                self._watched[socket]()
+            elif socket is self._monitor:
+                self._drain_monitor()
+        return bool(events)
+
+    def receive(self, sender: NodeId) -> Iterator[tuple[NodeId, Message]]:
+        """Messages that are there, at most BATCH; `sender` signs refusals."""
+        for _ in range(BATCH):
+            found = False
+            for socket, peer in list(self._sockets.items()):
+                try:
+                    frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                except zmq.ZMQError as error:
+                    if error.errno in (zmq.EAGAIN, zmq.ETERM):
+                        continue
+                    raise
+                found = True
+                decoded = self._decode(frames, peer is None, sender)
+                if decoded is not None:
+                    yield decoded
+            if not found:
+                return
+
+    def _decode(self, frames: list[Any], routed: bool, me: NodeId) -> tuple[NodeId, Message] | None:
+        route = bytes(frames.pop(0).buffer) if routed and frames else b""
+        raw = [frame.buffer for frame in frames]
+        try:
+            node, message = codec.decode(raw, self._token)
+        except RemoteProtocolError as error:
+            self._doubt(f"{error} ({len(raw)} frames); it was dropped")
+            if routed and codec.is_hello(raw):
+                self._refuse(route, raw, str(error), me)
+            return None
+        if routed:
+            if isinstance(message, Hello) or self._routes.get(node) != route:
+                self._routes[node] = route
+                if len(self._routes) > MAX_ROUTES:
+                    self._routes.popitem(last=False)
+            self._routes.move_to_end(node)
+        return node, message
+
+    def _refuse(self, route: bytes, raw: list[Any], reason: str, me: NodeId) -> None:
+        """Tell a process that said Hello why it is not believed; nothing secret is in it."""
+        refused = codec.encode(Refused(reason=reason), me, codec.claimed_token(raw))
+        try:
+            self._router.send_multipart([route, *refused], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return
+
+    def _doubt(self, text: str) -> None:
+        """Tell about bad messages, the first ones and then ever fewer."""
+        self._doubts += 1
+        if self._doubts <= 5 or self._doubts & (self._doubts - 1) == 0:
+            self._notice(f"{self.address or 'a socket'} got a message it does not take: {text}")
+
+    def _drain_monitor(self) -> None:
+        while True:
+            try:
+                frames = self._monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.ZMQError:
+                return
+            event = parse_monitor_message(frames)
+            if event["event"] & _BROKEN:
+                self._doubt("bytes that are no ZeroMQ greeting; the connection was closed")
+
+    # ---- the end --------------------------------------------------------------------------
+
+    def close(self, linger: float = 0.0) -> None:
+        """Close everything; what was sent last has `linger` seconds to get out."""
+        if self._router is not None:
+            self._router.disable_monitor()
+            self._monitor.close(0)
+        for socket in self._sockets:
+            socket.close(int(linger * 1000))
+        self._sockets.clear()
+        self._peers.clear()
+        self._context.term()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def ipc_address(directory: str, name: str) -> str:
+    """``ipc://`` address of a socket file; raises ConfigError if the path is too long."""
+    path = os.path.join(directory, name)
+    if len(path) > 100:
+        raise ConfigError(f"the socket path {path} is longer than 100 characters; set TMPDIR")
+    return f"ipc://{path}"

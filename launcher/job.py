@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one job: the plan, the supervisor and a backend put together."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+
+from kvtrain import platform
+from kvtrain.errors import ConfigError
+from launcher import rundir
+from launcher.backends import local
+from launcher.backends.base import Backend, Caught, Control, Ended, Happening, Wrote
+from launcher.output import Output, Stream
+from launcher.plan import Place, count, plan, scheduler_address
+from launcher.spec import JobSpec, ProcessSpec
+from launcher.supervisor import (
+    Action,
+    Event,
+    Exited,
+    Finish,
+    Interrupted,
+    Print,
+    Signal,
+    Started,
+    Supervisor,
+    Tell,
+    Tick,
+    Told,
+    describe,
+)
+
+#: longest sleep without a deadline
+LONGEST = 5.0
+
+
+class Job:
+    """One job from the first process to the last."""
+
+    def __init__(self, spec: JobSpec, backend: Backend, run_dir: Path, output: Output) -> None:
+        self._spec = spec
+        self._backend = backend
+        self._run_dir = run_dir
+        self._output = output
+        self._supervisor = Supervisor()
+        self._specs: dict[str, ProcessSpec] = {}
+        self._pids: dict[str, int] = {}
+        self._streams: dict[tuple[str, bool], Stream] = {}
+        self._waiting: list[ProcessSpec] = []
+        self._place = Place(
+            job=run_dir.name,
+            run_dir=str(run_dir),
+            token_file=str(rundir.mint_token(run_dir)),
+            tokens=tuple(secrets.token_hex(8) for _ in range(count(spec))),
+            cores=platform.cores(),
+            tty=sys.stdout.isatty(),
+            given=frozenset(os.environ),
+        )
+        self._finish: Finish | None = None
+        self._address = ""
+
+    def run(self) -> int:
+        """Start everything, watch it, return the job's exit code."""
+        address = scheduler_address(self._spec, self._place)
+        processes = plan(self._spec, self._place, address)
+        self._start(processes[0])
+        if self._spec.uses_tcp:
+            self._waiting = processes  # their address is known once the scheduler is bound
+        else:
+            self._address = address
+            for process in processes[1:]:
+                self._start(process)
+        self._describe()
+        while self._finish is None:
+            deadline = self._supervisor.deadline
+            now = time.monotonic()
+            wait = LONGEST if deadline is None else min(LONGEST, max(0.0, deadline - now))
+            for happening in self._backend.happenings(wait):
+                self._happened(happening)
+            self._event(Tick())
+        return self._conclude(self._finish)
+
+    def _describe(self) -> None:
+        rundir.describe(
+            self._run_dir,
+            job=self._place.job,
+            command=list(self._spec.command),
+            workers=self._spec.workers,
+            servers=self._spec.server_count,
+            address=self._address,
+            since=time.time(),
+            processes=[
+                {"label": label, "role": self._specs[label].role, "pid": pid}
+                for label, pid in self._pids.items()
+            ],
+        )
+
+    def _start(self, spec: ProcessSpec) -> None:
+        self._specs[spec.label] = spec
+        pid = self._pids[spec.label] = self._backend.start(spec)
+        for error, target in ((False, sys.stdout), (True, sys.stderr)):
+            self._streams[spec.label, error] = Stream(self._output, spec.label, target, error)
+        self._event(Started(spec.label, spec.role, pid))
+
+    def _happened(self, happening: Happening) -> None:
+        match happening:
+            case Wrote(label, error, data):
+                stream = self._streams[label, error]
+                if data:
+                    stream.feed(data)
+                else:
+                    stream.close()
+            case Ended(label, status):
+                self._event(Exited(label, status))
+            case Caught(number):
+                self._event(Interrupted(number))
+            case Control(line):
+                self._control(json.loads(line))
+
+    def _control(self, said: dict[str, str]) -> None:
+        if said["event"] != "bound":
+            self._event(Told(said["event"], said.get("text", "")))
+            return
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._address = said["address"]
+            for process in plan(self._spec, self._place, self._address)[1:]:
+                self._start(process)
+            self._describe()
+
+    def _event(self, event: Event) -> None:
+        for action in self._supervisor.on(event, time.monotonic()):
+            self._act(action)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Tell(event, label, status, text):
+                line = {"event": event, "status": status, "reason": text}
+                if label:
+                    spec = self._specs[label]
+                    line |= {"role": spec.role, "rank": spec.rank, "token": spec.token}
+                    line |= {"pid": self._pids[label], "host": platform.host_name()}
+                self._backend.tell(json.dumps(line).encode())
+            case Signal(label, number):
+                self._backend.signal(label, number)
+            case Print(text):
+                self._output.say(sys.stderr, text)
+            case Finish():
+                self._finish = action
+
+    def _conclude(self, finish: Finish) -> int:
+        """The first failure is shown last, where it is seen."""
+        if finish.code:
+            lines = self._output.traceback(finish.blame) if finish.blame else []
+            self._output.say(sys.stderr, f"the job has failed: {finish.reason}")
+            for line in lines:
+                self._output.line(finish.blame, sys.stderr, line)
+        return finish.code
+
+
+def launch(spec: JobSpec) -> int:
+    """Run a job on this machine; returns its exit code."""
+    log_dir = None
+    if spec.log_dir is not None:
+        log_dir = Path(spec.log_dir)
+        try:
+            log_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--log-dir {spec.log_dir}: {error.strerror}") from None
+    width = max(len("scheduler"), len(f"worker-{spec.workers - 1}"))
+    output = Output(width, sys.stdout.isatty(), log_dir)
+    backend = local.LocalBackend()
+    run_dir: Path | None = None
+    try:
+        run_dir = rundir.create(spec.name, spec.command[0])
+        return Job(spec, backend, run_dir, output).run()
+    finally:
+        backend.close()
+        if run_dir is not None:
+            rundir.remove(run_dir)
+        output.close()
+
+
+__all__ = ["Job", "describe", "launch"]

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``kvtrain worker``: becomes the user's script or command, in the same process.
+
+Kept free of imports that cost time: every worker of every job passes through here.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+
+from kvtrain import platform
+
+USAGE = "usage: kvtrain worker --join ADDRESS [--rank N] [--token-file FILE] [--] script.py ..."
+
+
+def main(arguments: list[str]) -> int:
+    """Parse, set the environment, and replace this process; returns only on bad usage."""
+    options = {
+        "--join": "KVTRAIN_SCHEDULER",
+        "--rank": "KVTRAIN_RANK",
+        "--token-file": "KVTRAIN_TOKEN_FILE",
+    }
+    environment = dict(os.environ)
+    environment["KVTRAIN_ROLE"] = "worker"
+    rest = list(arguments)
+    while rest and rest[0] != "--":
+        name, _, value = rest[0].partition("=")
+        if name in ("-h", "--help"):
+            sys.stdout.write(f"{USAGE}\n\nJoins a job and runs the script as one of its workers.\n")
+            return 0
+        if name not in options:
+            break
+        rest.pop(0)
+        if not value:
+            if not rest:
+                sys.stderr.write(f"kvtrain: {name} needs a value\n{USAGE}\n")
+                return 2
+            value = rest.pop(0)
+        environment[options[name]] = value
+    if rest and rest[0] == "--":
+        rest.pop(0)
+    if not rest or not environment.get("KVTRAIN_SCHEDULER"):
+        missing = "no script was given" if not rest else "--join ADDRESS is missing"
+        sys.stderr.write(f"kvtrain: {missing}\n{USAGE}\n")
+        return 2
+    stay_with_launcher(environment.get("KVTRAIN_LIFELINE_FD"))
+    command = [sys.executable, *rest] if rest[0].endswith(".py") else rest
+    try:
+        os.execvpe(command[0], command, environment)
+    except OSError as error:
+        sys.stderr.write(f"kvtrain: cannot run {command[0]!r}: {error.strerror}\n")
+        return 127
+
+
+def stay_with_launcher(lifeline: str | None) -> None:
+    """Die with the launcher: by the kernel's signal, or now if it is dead already."""
+    if not lifeline:
+        return
+
+    platform.die_with_parent(signal.SIGKILL)
+    descriptor = int(lifeline)
+    os.set_inheritable(descriptor, True)
+    readable, _, _ = select.select([descriptor], [], [], 0)
+    if readable:
+        os.kill(os.getpid(), signal.SIGKILL)
