@@ -38,6 +38,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "KVTrainError": ("kvtrain.errors", "KVTrainError"),
     "MXNetError": ("kvtrain.errors", "MXNetError"),
     "launched": ("kvtrain.config", "launched"),
+    "on_terminal": ("kvtrain.config", "on_terminal"),
 }
 
 __all__ = ["__version__", *_LAZY]

@@ -8,6 +8,7 @@ Holds KVTRAIN_* and the DMLC_* variables of MXNet's own launchers. Reading is do
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -143,3 +144,8 @@ def run_base(environ: Mapping[str, str] | None = None) -> Path:
     if not base.is_dir() or len(str(base)) > 50:
         base = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
     return base / f"kvtrain-{platform.user_id()}"
+
+
+def on_terminal(environ: Mapping[str, str] | None = None) -> bool:
+    """True where a progress bar makes sense: standard output, or the launcher's, is a terminal."""
+    return Config.from_environ(environ).tty or sys.stdout.isatty()

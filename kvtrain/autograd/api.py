@@ -11,8 +11,24 @@ from kvtrain.autograd.tape import Leaf, Walk, state
 from kvtrain.errors import AutogradError
 from kvtrain.kernels import xp
 from kvtrain.ndarray.array import NDArray
-from kvtrain.ndarray.gradient import Scope, as_list, graph_heads
+from kvtrain.ndarray.gradient import Scope, as_list, backward, graph_heads
 from kvtrain.ndarray.recording import RecordingNamespace, lift
+
+
+__all__ = [
+    "backward",
+    "get_symbol",
+    "grad",
+    "is_recording",
+    "is_training",
+    "mark_variables",
+    "pause",
+    "predict_mode",
+    "record",
+    "set_recording",
+    "set_training",
+    "train_mode",
+]
 
 
 def record(train_mode: bool = True) -> Scope:
