@@ -20,7 +20,7 @@ from kvtrain import autograd, gluon, nd
 from kvtrain.gluon import nn
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--epochs", type=int, default=12)
+parser.add_argument("--epochs", type=int, default=15)
 parser.add_argument("--batch-size", type=int, default=16, help="per worker or context")
 parser.add_argument("--lr", type=float, default=0.05)
 parser.add_argument("--kvstore", default="dist_sync" if mx.launched() else "local")
@@ -60,8 +60,12 @@ net.add(
 )
 net.initialize(mx.init.Xavier(), ctx=contexts)
 loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
+schedule = mx.lr_scheduler.FactorScheduler(step=80, factor=0.5, base_lr=args.lr)
 trainer = gluon.Trainer(
-    net.collect_params(), "sgd", {"learning_rate": args.lr, "momentum": 0.9, "wd": 1e-4}, kvstore=kv
+    net.collect_params(),
+    "sgd",
+    {"lr_scheduler": schedule, "momentum": 0.9, "wd": 1e-4},
+    kvstore=kv,
 )
 
 for epoch in range(args.epochs):
