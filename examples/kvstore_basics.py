@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """init, push, pull, a list of keys, an updater.
 
-    python examples/kvstore_basics.py
-    kvtrain launch -n 2 examples/kvstore_basics.py
+python examples/kvstore_basics.py
+kvtrain launch -n 2 examples/kvstore_basics.py
 """
 
 import kvtrain as mx

@@ -14,7 +14,6 @@ from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.gradient import Scope, as_list, backward, graph_heads
 from kvtrain.ndarray.recording import RecordingNamespace, lift
 
-
 __all__ = [
     "backward",
     "get_symbol",

@@ -219,8 +219,11 @@ class Optimizer:
     def from_config(cls, name: str, config: dict[str, Any]) -> Optimizer:
         """Rebuild what :meth:`to_config` described."""
         klass = optimizers.get(name)
-        made = klass.__new__(klass)
-        Optimizer.__init__(made)
+        try:
+            made = klass()
+        except TypeError:  # its constructor wants arguments: everything is in the config
+            made = klass.__new__(klass)
+            Optimizer.__init__(made)
         for field, value in config.items():
             if field in ("lr_mult", "wd_mult", "idx2name"):
                 value = {k: v for k, v in value}

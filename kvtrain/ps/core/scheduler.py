@@ -505,7 +505,7 @@ class SchedulerCore:
         self.phase = Phase.STOPPING
         self._outbox.clear()
         self._stop_at = now + self.settings.farewell
-        waiting = [n for n in self.roster if not (n.exited or n.left)]
+        waiting = [n for n in self.roster if not _is_gone(n)]
         if not waiting:
             self._stop_at = None
             return self._end()
@@ -551,7 +551,8 @@ class SchedulerCore:
 
 
 def _is_gone(node: Node) -> bool:
-    return node.left or node.exited or node.stopped
+    # a worker that left may still wait for the answer to its Leave
+    return node.exited or node.stopped
 
 
 def _how(status: int) -> str:

@@ -35,7 +35,7 @@ class JobSettings:
     resend_after: float = 2.0
     resend_longest: float = 10.0
     #: how long the scheduler waits for everybody's farewell
-    farewell: float = 2.0
+    farewell: float = 10.0
     #: contributions of one worker to one chunk that may be under way in async
     async_window: int = 16
 

@@ -137,6 +137,23 @@ class WorkerCore:
         held = self._stores[store]
         return Round(held.step, held.pushed[name])
 
+    def entry(self, store: int, name: str) -> KeyEntry:
+        """The directory entry of a key that this worker has initialised."""
+        return self._stores[store].entries[name]
+
+    def rounds_of(self, request: r.PushRequest) -> list[tuple[ChunkId, Round]]:
+        """The names that the contributions of a push will have, by chunk."""
+        store = self._stores[request.store]
+        found = []
+        for name in request.names:
+            for chunk_id in store.entries[name]:
+                last = self._chunks[chunk_id].last
+                sequence = Round(0, (last.n if last else 0) + 1)
+                found.append(
+                    (chunk_id, self.round_of(request.store, name) if store.sync else sequence)
+                )
+        return found
+
     def step_of(self, store: int) -> int:
         """This worker's step in `store`."""
         return self._stores[store].step
@@ -177,8 +194,8 @@ class WorkerCore:
             case m.StatsReply():
                 return self._on_stats_reply(sender, message)
             case m.LeaveAck():
-                self.left = True
-                return self._answered(("leave", message.request), message.request)
+                stopped = Send(SCHEDULER, m.Stopped(epoch=message.epoch))
+                return [stopped, *self._gone(message.request)]
             case m.ErrorReply():
                 return self._on_error_reply(sender, message, now)
             case _:
@@ -199,7 +216,11 @@ class WorkerCore:
             effects += self._ask_what_became(now)
         silent = self.joining.silent_for(now)
         if self.table is not None and silent >= self.settings.dead_after:
-            if self._requests:
+            leaving = self._leaving()
+            if leaving and not self._busy:
+                text = f"left without an answer: the scheduler has been silent for {silent:.0f} s"
+                effects += [Note(text), *self._gone(leaving[0])]
+            elif self._requests:
                 effects += self._fail(
                     SchedulerLost(f"{self.node}: the scheduler has been silent for {silent:.0f} s")
                 )
@@ -307,6 +328,10 @@ class WorkerCore:
 
     def _on_stop_job(self, message: m.StopJob) -> list[Effect]:
         stopped = Send(SCHEDULER, m.Stopped(epoch=message.epoch))
+        leaving = self._leaving()
+        if leaving and not message.name:
+            # a normal end means that every Leave has arrived: only the answer was lost
+            return [stopped, *self._gone(leaving[0])]
         error: Exception = JobStopped("the job has ended")
         if message.name:
             error = from_wire(message.name, list(message.fields))
@@ -749,6 +774,14 @@ class WorkerCore:
             return self._ask_scheduler("leave", number, message, at)
 
         return self._when_drained(None, then, now)
+
+    def _leaving(self) -> list[int]:
+        return [n for n, o in self._requests.items() if isinstance(o.request, r.LeaveRequest)]
+
+    def _gone(self, number: int) -> list[Effect]:
+        self.left = True
+        self._outbox.clear()
+        return self._done(number)
 
     def _on_error_reply(self, sender: NodeId, message: m.ErrorReply, now: float) -> list[Effect]:
         """What a request asked cannot be done: it fails, and nothing of it stays in flight."""

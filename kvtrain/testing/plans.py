@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seeded worker programs for the simulation, and what they must come to.
+
+A Plan is pure data drawn from a seed: sizes of the job, keys, who pushes what in which step.
+Every contribution has a payload of its own, of very different magnitudes, so that a lost,
+doubled or reordered one changes the bits of a sum.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kvtrain.kernels import xp
+from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.shards import KeySpec
+
+Array = np.ndarray[Any, Any]
+LR = 0.5
+
+
+@dataclass
+class Plan:
+    """One job."""
+
+    seed: int
+    workers: int
+    servers: int
+    sync: bool
+    optimizer: bool
+    #: sizes of the keys of each store
+    stores: list[list[int]]
+    #: steps of each worker; uneven: some leave before others
+    steps: list[int]
+    #: pushes of each key in each step
+    pushes: int
+    barriers: bool
+    hyper: bool
+    #: pushes are answered with values in one trip
+    one_trip: bool
+    drop: float
+    double: float
+    longest_delay: float
+    #: kill a worker or server at this time: (role name, rank, seconds)
+    kill: tuple[str, int, float] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def draw(cls, seed: int) -> Plan:
+        """The plan of a seed."""
+        rng = random.Random(seed)
+        workers, servers = rng.randint(1, 4), rng.randint(1, 3)
+        stores = [[rng.randint(1, 40) for _ in range(rng.randint(1, 3))]]
+        if rng.random() < 0.3:
+            stores.append([rng.randint(1, 40)])
+        most = rng.randint(1, 4)
+        plan = cls(
+            seed=seed,
+            workers=workers,
+            servers=servers,
+            sync=rng.random() < 0.75,
+            optimizer=rng.random() < 0.6,
+            stores=stores,
+            steps=[most] * workers,
+            pushes=rng.choice((1, 1, 2)),
+            barriers=rng.random() < 0.3,
+            hyper=rng.random() < 0.5,
+            one_trip=rng.random() < 0.5,
+            drop=rng.choice((0.0, 0.05, 0.2)),
+            double=rng.choice((0.0, 0.05, 0.3)),
+            longest_delay=rng.choice((0.001, 0.05, 3.0)),
+        )
+        plan.optimizer = plan.optimizer or not plan.sync  # async needs one
+        if rng.random() < 0.4 and not plan.barriers:
+            plan.steps = [rng.randint(1, most) for _ in range(workers)]
+        if rng.random() < 0.15:
+            role = rng.choice(("worker", "server"))
+            rank = rng.randrange(workers if role == "worker" else servers)
+            plan.kill = (role, rank, rng.uniform(0.0, 4.0))
+        return plan
+
+    # ---- payloads -------------------------------------------------------------------------
+
+    def specs(self, store: int) -> tuple[KeySpec, ...]:
+        """The keys of a store."""
+        return tuple(
+            KeySpec(name=f"k{i}", numeric=False, shape=(size,), dtype="float32")
+            for i, size in enumerate(self.stores[store])
+        )
+
+    def first(self, store: int, key: int, rank: int) -> Array:
+        """First values by a worker; rank 0's count, the others' differ."""
+        rng = np.random.default_rng([self.seed, 1, store, key, rank])
+        return rng.standard_normal(self.stores[store][key]).astype(np.float32)
+
+    def payload(self, store: int, key: int, rank: int, step: int, n: int) -> Array:
+        """One contribution, unlike any other."""
+        rng = np.random.default_rng([self.seed, 2, store, key, rank, step, n])
+        size = self.stores[store][key]
+        scale = 10.0 ** rng.integers(-3, 4, size)
+        return (rng.standard_normal(size) * scale).astype(np.float32)
+
+    def rate(self, rank: int, step: int) -> float | None:
+        """Learning rate that a worker sets before a step's pushes."""
+        if not (self.optimizer and self.hyper) or (self.seed + rank + step) % 3:
+            return None
+        return 0.25 + 0.125 * rank + 0.0625 * step
+
+    def order(self, rank: int, step: int, store: int) -> list[int]:
+        """In which order a worker posts its keys; another one for each."""
+        keys = list(range(len(self.stores[store])))
+        random.Random((self.seed, rank, step, store).__hash__()).shuffle(keys)
+        return keys
+
+    # ---- the reference --------------------------------------------------------------------
+
+    def live(self, step: int) -> list[int]:
+        """Workers that take part in a step."""
+        return [rank for rank in range(self.workers) if step < self.steps[rank]]
+
+    def final(self, store: int, key: int) -> Array:
+        """Weights at the end of an undisturbed synchronous job."""
+        weight = self.first(store, key, 0)
+        lr = LR
+        for step in range(max(self.steps)):
+            live = self.live(step)
+            for n in range(self.pushes):
+                if n == 0:
+                    rates = [self.rate(rank, step) for rank in live]
+                    lr = next((rate for rate in rates if rate is not None), lr)
+                parts = [self.payload(store, key, rank, step, n) for rank in live]
+                weight = apply(weight, parts, lr if self.optimizer else None)
+        return weight
+
+
+def apply(weight: Array, parts: list[Array], lr: float | None) -> Array:
+    """One round of the reference model: the ordered sum, and SGD if there is a rate."""
+    total = np.empty_like(parts[0])
+    xp.sum_arrays(parts, out=total)
+    if lr is None:
+        return total
+    out = weight.copy()
+    xp.sgd_update(out, total, lr=lr)
+    return out
+
+
+Ask = Generator[tuple[str, Any], Any, None]
+
+
+def program(plan: Plan, rank: int, seen: dict[tuple[int, int], list[Array]]) -> Ask:
+    """What a worker does: yields ("submit", request) -> id and ("wait", id) -> value.
+
+    Values that it pulled are appended to `seen` by (store, key).
+    """
+
+    def call(request: r.Request) -> Ask:
+        number = yield "submit", request
+        return (yield "wait", number)
+
+    for store, sizes in enumerate(plan.stores):
+        yield from call(r.OpenStoreRequest(type="dist", sync=plan.sync))
+        if plan.optimizer:
+            config = {"lr": LR}
+            yield from call(r.SetOptimizerRequest(store, "SGD", config))
+        firsts = tuple(plan.first(store, key, rank) for key in range(len(sizes)))
+        yield from call(r.InitRequest(store, plan.specs(store), firsts))
+    for step in range(plan.steps[rank]):
+        for store in range(len(plan.stores)):
+            yield from _one_step(plan, rank, step, store, seen, call)
+    yield from call(r.LeaveRequest())
+
+
+def _one_step(plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any) -> Ask:
+    rate = plan.rate(rank, step)
+    if rate is not None:
+        yield from call(r.SetHyperRequest(store, "learning_rate", rate))
+    waiting: list[tuple[int, int, Array]] = []
+    pushed: list[int] = []
+    for n in range(plan.pushes):
+        for key in plan.order(rank, step, store):
+            array = plan.payload(store, key, rank, step, n)
+            out = np.empty_like(array)
+            if plan.one_trip:
+                request = r.PushRequest(store, (f"k{key}",), (array,), (out,))
+                number = yield "submit", request
+                waiting.append((number, key, out))
+            else:
+                number = yield "submit", r.PushRequest(store, (f"k{key}",), (array,))
+                pushed.append(number)
+            array[:] = np.nan  # the core must have kept its own copy
+    if not plan.one_trip:
+        for key in plan.order(rank, step, store):
+            out = np.empty(plan.stores[store][key], np.float32)
+            number = yield "submit", r.PullRequest(store, (f"k{key}",), (out,))
+            waiting.append((number, key, out))
+    for number, key, out in waiting:
+        yield "wait", number
+        seen.setdefault((store, key), []).append(out.copy())
+    for number in pushed:
+        yield "wait", number
+    yield from call(r.TickRequest(store))
+    if plan.barriers:
+        yield from call(r.BarrierRequest(store))

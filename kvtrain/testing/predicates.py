@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PROTOCOL's predicates on what a simulated job has done."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from kvtrain.ps.core.membership import Epoch, Round, Table
+from kvtrain.ps.core.shards import ChunkId, KeyEntry
+from kvtrain.ps.core.store import Record
+from kvtrain.testing.plans import LR, Plan, apply
+
+Array = np.ndarray[Any, Any]
+
+
+class Witness:
+    """Sees every committed record and every acknowledged push of a job."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.entries: dict[int, KeyEntry] = {}
+        self.records: dict[ChunkId, list[Record]] = defaultdict(list)
+        #: weights of each chunk after each version, by the reference model
+        self.states: dict[ChunkId, list[Array]] = {}
+        self.tables: dict[Epoch, Table] = {}
+        #: (chunk, round, rank) -> how often it is in a record
+        self._counted: dict[tuple[ChunkId, Round, int], int] = defaultdict(int)
+        self._hyper: dict[tuple[int, Round], Any] = {}
+        self._members: dict[tuple[int, int], tuple[int, ...]] = {}
+        self.lost = False
+
+    def key_of(self, chunk: ChunkId) -> tuple[int, int]:
+        """(store, number of the key)."""
+        entry = self.entries[chunk.key]
+        return entry.store, int(entry.spec.name[1:])
+
+    def committed(self, record: Record) -> None:
+        """A record became visible: I1 (fingerprints), I2, I5, I11 and the model's next state."""
+        chunk, plan = record.chunk, self.plan
+        history = self.records[chunk]
+        assert record.version_before == len(history), f"I2: {record} after {len(history)} records"
+        assert record.version == len(history) + 1, f"I2: {record}"
+        history.append(record)
+        ranks = tuple(node.rank for node in record.members)
+        assert ranks == tuple(sorted(set(ranks))), f"I5: members {ranks}"
+        store, key = self.key_of(chunk)
+        low, high = self.entries[chunk.key].bounds(chunk.part)
+        parts = []
+        for node, array in zip(record.members, record.arrays, strict=True):
+            assert array is not None
+            name = (chunk, record.round, node.rank)
+            self._counted[name] += 1
+            assert self._counted[name] == 1, f"I1: {name} is in two records"
+            step, n = self._place(node.rank, record.round)
+            sent = plan.payload(store, key, node.rank, step, n)[low:high]
+            assert array.tobytes() == sent.tobytes(), f"I1: {name} holds another payload"
+            parts.append(np.asarray(array))
+        if plan.sync:
+            self._check_sync(record, ranks)
+        lr = dict(record.hyper).get("learning_rate", LR)
+        states = self.states.setdefault(chunk, [plan.first(store, key, 0)[low:high]])
+        states.append(apply(states[-1], parts, lr if plan.optimizer else None))
+
+    def _place(self, rank: int, round_: Round) -> tuple[int, int]:
+        """Step and number of the push that a round (sync) or sequence number (async) names."""
+        if self.plan.sync:
+            return round_.step, round_.n
+        step, n = divmod(round_.n - 1, self.plan.pushes)
+        return step, n
+
+    def _check_sync(self, record: Record, ranks: tuple[int, ...]) -> None:
+        step = record.round.step
+        if not self.lost:
+            assert any(t.live(record.store, step) == ranks for t in self.tables.values()), (
+                f"I5: {ranks} is no live set of step {step}"
+            )
+            held = self._members.setdefault((record.store, step), ranks)
+            assert held == ranks, f"I5: chunks of step {step} closed on {held} and {ranks}"
+        values = self._hyper.setdefault((record.store, record.round), record.hyper)
+        assert values == record.hyper, f"I11: {values} and {record.hyper} in {record.round}"
+
+    def acknowledged(self, rank: int, chunk: ChunkId, round_: Round) -> None:
+        """A worker was told that its push is committed."""
+        count = self._counted.get((chunk, round_, rank), 0)
+        assert count == 1, f"I1: {chunk} {round_} of worker {rank} acknowledged, in {count} records"
+
+    def value(self, chunk: ChunkId, value: Array, least: int) -> int:
+        """A worker read `value`: it is a committed state, not older than version `least`."""
+        states = self.states[chunk]
+        for version in range(least, len(states)):
+            if states[version].tobytes() == value.tobytes():
+                return version
+        raise AssertionError(f"I2: a value of {chunk} is no committed state from {least} on")
+
+    def finished(self) -> None:
+        """At the normal end: everything that was sent is in, and I6."""
+        plan = self.plan
+        for chunk in self.states:
+            store, key = self.key_of(chunk)
+            low, high = self.entries[chunk.key].bounds(chunk.part)
+            expected = sum(plan.steps) * plan.pushes
+            inside = sum(len(record.members) for record in self.records[chunk])
+            assert inside == expected, f"I1: {inside} of {expected} contributions to {chunk}"
+            if plan.sync:
+                final = plan.final(store, key)[low:high]
+                last = self.states[chunk][-1]
+                assert last.tobytes() == final.tobytes(), f"I6: {chunk} ends with other bits"
+        names = {chunk.key for chunk in self.states}
+        assert len(names) == sum(map(len, plan.stores)), "a key has no record"
