@@ -87,6 +87,15 @@ class Witness:
         count = self._counted.get((chunk, round_, rank), 0)
         assert count == 1, f"I1: {chunk} {round_} of worker {rank} acknowledged, in {count} records"
 
+    def version_of(self, chunk: ChunkId, round_: Round | None, rank: int) -> int:
+        """The version that a worker's contribution led to; 0 for none."""
+        if round_ is None:
+            return 0
+        for record in self.records[chunk]:
+            if record.round == round_ and any(node.rank == rank for node in record.members):
+                return record.version
+        raise AssertionError(f"I1: a read waited for {round_} of {chunk}, which is in no record")
+
     def value(self, chunk: ChunkId, value: Array, least: int) -> int:
         """A worker read `value`: it is a committed state, not older than version `least`."""
         states = self.states[chunk]

@@ -30,7 +30,7 @@ from kvtrain.testing.predicates import Witness
 
 #: virtual seconds after which the network stops losing messages, and a job must have ended
 FAULTS_END = 30.0
-LIMIT = 4000.0
+LIMIT = 400.0
 _STORY = 60
 
 
@@ -52,7 +52,8 @@ class _Process:
         self.ended = False
         self.status: int | None = None
         self.seen: dict[tuple[int, int], list[Any]] = {}
-        self.floor: dict[Any, int] = {}
+        #: barriers that the program has called, by store
+        self.barriers: dict[int, int] = {}
         self.requests: dict[int, tuple[r.Request, Any]] = {}
         self.ticks = 0
 
@@ -157,8 +158,8 @@ class Simulation:
             )
             self._at(0.0, lambda s=started: self._deliver(self.scheduler, LAUNCHER, s))  # type: ignore[misc]
         if self.plan.kill is not None:
-            role, rank, when = self.plan.kill
-            victim = (self.workers if role == "worker" else self.servers)[rank]
+            kind, number, when = self.plan.kill
+            victim = (self.workers if kind == "worker" else self.servers)[number]
             self._at(when, lambda: self._kill(victim))
 
     def _start(self, process: _Process) -> None:
@@ -274,16 +275,20 @@ class Simulation:
             for chunk, round_ in rounds:
                 self.witness.acknowledged(rank, chunk, round_)
         if isinstance(request, r.PushRequest | r.PullRequest) and request.outs is not None:
-            self._look_at_values(process, request)
+            self._look_at_values(process, request, dict(rounds))
+        if isinstance(request, r.BarrierRequest):
+            mine = rounds[0]
+            for other in self.workers:
+                there = other.barriers.get(request.store, 0)
+                assert other.ended or there >= mine, f"{process.name} passed barrier {mine} alone"
 
-    def _look_at_values(self, process: _Process, request: Any) -> None:
+    def _look_at_values(self, process: _Process, request: Any, after: dict[Any, Any]) -> None:
         for name, out in zip(request.names, request.outs, strict=True):
             entry = process.core.entry(request.store, name)
             for chunk in entry:
                 low, high = entry.bounds(chunk.part)
-                if chunk not in self.witness.states:
-                    continue  # not pushed to yet: nothing to compare with
-                self.witness.value(chunk, out[low:high], 0)
+                least = self.witness.version_of(chunk, after[chunk], process.core.node.rank)
+                self.witness.value(chunk, out[low:high], least)
 
     def _advance(self, process: _Process) -> None:
         """Run the program until it waits for something that is not there."""
@@ -311,6 +316,12 @@ class Simulation:
             rounds: list[Any] = []
             if isinstance(request, r.PushRequest):
                 rounds = process.core.rounds_of(request)
+            elif isinstance(request, r.PullRequest):
+                entries = [process.core.entry(request.store, name) for name in request.names]
+                rounds = [(c, process.core.last_round(c)) for entry in entries for c in entry]
+            elif isinstance(request, r.BarrierRequest):
+                process.barriers[request.store] = process.barriers.get(request.store, 0) + 1
+                rounds = [process.barriers[request.store]]
             number, effects = process.core.submit(request, self.now)
             process.requests[number] = (request, rounds)
             process.waits_for = -1

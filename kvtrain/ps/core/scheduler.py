@@ -164,7 +164,7 @@ class SchedulerCore:
             assert self.table.epoch == self.epoch
             ranks = [member.node.rank for member in self.table.members]
             assert ranks == sorted(set(ranks))
-            for barrier in self.barriers.waiting:
+            for barrier in self.barriers.waiting if self.phase is Phase.RUNNING else ():
                 assert self.barriers.missing(barrier, self._live()), f"{barrier} is complete"
         if self.phase is Phase.STOPPING:
             assert self._stop_at is not None or self.failure is not None or self._all_gone()

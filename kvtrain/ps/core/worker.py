@@ -141,6 +141,10 @@ class WorkerCore:
         """The directory entry of a key that this worker has initialised."""
         return self._stores[store].entries[name]
 
+    def last_round(self, chunk_id: ChunkId) -> Round | None:
+        """This worker's latest contribution to a chunk."""
+        return self._chunks[chunk_id].last
+
     def rounds_of(self, request: r.PushRequest) -> list[tuple[ChunkId, Round]]:
         """The names that the contributions of a push will have, by chunk."""
         store = self._stores[request.store]
