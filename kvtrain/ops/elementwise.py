@@ -227,18 +227,6 @@ def _unary(
     op(name, vjp=vjp, aliases=aliases, methods=(name,) if method else (), doc=doc)(run)
 
 
-def _erf(xp: Any, a: Any) -> Any:
-    return np.vectorize(math.erf, otypes=[a.dtype])(a) if a.size else a
-
-
-def _gammaln(xp: Any, a: Any) -> Any:
-    return np.vectorize(math.lgamma, otypes=[a.dtype])(a) if a.size else a
-
-
-def _gamma(xp: Any, a: Any) -> Any:
-    return np.vectorize(math.gamma, otypes=[a.dtype])(a) if a.size else a
-
-
 def _sigmoid(xp: Any, a: Any) -> Any:
     half = a.dtype.type(0.5) if a.dtype.kind == "f" else 0.5
     return half * (xp.tanh(half * a) + 1)
@@ -354,12 +342,14 @@ _unary(
 )
 _unary(
     "erf",
-    _erf,
+    lambda xp, a: xp.erf(a),
     lambda xp, g, out, a: g * (2 / math.sqrt(math.pi)) * xp.exp(-(a * a)),
     "Error function.",
 )
-_unary("gammaln", _gammaln, None, "Logarithm of the gamma function.", method=False)
-_unary("gamma", _gamma, None, "Gamma function.", method=False)
+_unary(
+    "gammaln", lambda xp, a: xp.gammaln(a), None, "Logarithm of the gamma function.", method=False
+)
+_unary("gamma", lambda xp, a: xp.gamma(a), None, "Gamma function.", method=False)
 for _name, _function, _text in (
     ("rint", "rint", "Nearest integer, halves to even."),
     ("ceil", "ceil", "Rounded up."),

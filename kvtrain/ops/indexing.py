@@ -200,8 +200,7 @@ def _pick(
     """One element of `data` along `axis` per position of `index`."""
     axis = axis % data.ndim if axis is not None else data.ndim - 1
     places, _ = _places(data.shape, index, axis, mode)
-    out = np.take_along_axis(data, np.expand_dims(places, axis), axis)
-    return out if keepdims else out.squeeze(axis)
+    return xp.pick(data, places, axis=axis, keepdims=keepdims)
 
 
 @op(

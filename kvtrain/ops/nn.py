@@ -129,10 +129,6 @@ def _gamma_shape(xp: Any, a: Any, gamma: Any) -> Any:
     return gamma
 
 
-def _erf_array(a: Any) -> Any:
-    return np.vectorize(math.erf, otypes=[a.dtype])(a) if a.size else a
-
-
 @op("LeakyReLU", vjp=_leaky_vjp)
 def _leaky_relu(
     xp: Any,
@@ -155,7 +151,7 @@ def _leaky_relu(
         tail = kind(alpha) * xp.expm1(xp.minimum(data, 0))
         return kind(scale) * xp.where(data > 0, data, tail)
     if act_type == "gelu":
-        return data * (_erf_array(data / kind(math.sqrt(2))) + 1) * kind(0.5)
+        return data * (xp.erf(data / kind(math.sqrt(2))) + 1) * kind(0.5)
     if act_type == "prelu":
         return xp.where(data > 0, data, _gamma_shape(xp, data, gamma[0]) * data)
     raise ValueError(f"LeakyReLU: act_type={act_type!r}; known: leaky, prelu, elu, selu, gelu")

@@ -6,6 +6,7 @@ from kvtrain.kernels.numpy.indexing import (
     depth_to_space,
     embedding_grad,
     index_grad,
+    pick,
     pick_grad,
     slice_axis,
     space_to_depth,
@@ -18,6 +19,7 @@ from kvtrain.kernels.numpy.norm import (
     softmax,
 )
 from kvtrain.kernels.numpy.pool import pool2d, pool2d_grad
+from kvtrain.kernels.numpy.special import erf, gamma, gammaln
 from kvtrain.kernels.numpy.update import adam_update, sgd_mom_update, sgd_update, sum_arrays
 
 __all__ = [
@@ -29,9 +31,13 @@ __all__ = [
     "conv2d_weight_grad",
     "depth_to_space",
     "embedding_grad",
+    "erf",
+    "gamma",
+    "gammaln",
     "index_grad",
     "layer_norm_grad",
     "log_softmax",
+    "pick",
     "pick_grad",
     "pool2d",
     "pool2d_grad",

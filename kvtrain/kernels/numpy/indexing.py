@@ -36,6 +36,14 @@ def pick_grad(grad: Array, places: Array, *, size: int, axis: int) -> Array:
     return out
 
 
+def pick(
+    data: Array, places: Array, *, axis: int, keepdims: bool = False, mode: str = "clip"
+) -> Array:
+    """One element of `data` along `axis` per place; `places` are in range and lack that axis."""
+    out = np.take_along_axis(data, np.expand_dims(places, axis), axis)
+    return out if keepdims else out.squeeze(axis)
+
+
 def slice_axis(data: Array, *, axis: int, begin: int, end: int | None) -> Array:
     """``data[..., begin:end, ...]`` along one axis; a view."""
     where = [slice(None)] * data.ndim

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every differentiable operator against finite differences, and no operator without a row."""
+
+import numpy as np
+import pytest
+
+from kvtrain import autograd, nd
+from kvtrain.errors import OperatorError
+from kvtrain.ndarray.namespace import call
+from kvtrain.ops.registry import all_names, find
+from kvtrain.testing import check_gradient
+from tests.ops.cases import CASES, SPECIAL, Case
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.op}-{len(c.attrs)}")
+def test_gradient(case: Case) -> None:
+    op = find(case.op)
+
+    def function(*arrays: nd.NDArray) -> object:
+        out = call(op, arrays, dict(case.attrs))
+        # mean and variance are measured, not differentiated
+        return out[0] if case.op == "_batch_norm" else out
+
+    check_gradient(function, case.inputs, case.wanted)
+
+
+def test_every_differentiable_operator_has_a_row() -> None:
+    rows = {case.op for case in CASES} | SPECIAL
+    missing = {op.name for op in all_names().values() if op.vjp is not None} - rows
+    assert not missing
+
+
+SECOND = [
+    c
+    for c in CASES
+    if c.op
+    in ("multiply", "divide", "power", "exp", "tanh", "sum", "dot", "FullyConnected", "softmax")
+    or (c.op in ("Convolution", "batch_dot", "sigmoid", "square", "transpose", "Concat", "take"))
+]
+
+
+@pytest.mark.parametrize("case", SECOND, ids=lambda c: f"{c.op}-{len(c.attrs)}")
+def test_gradient_of_the_gradient(case: Case) -> None:
+    op = find(case.op)
+    wanted = list(range(len(case.inputs))) if case.wanted is None else case.wanted
+
+    def slope(*arrays: nd.NDArray) -> list[nd.NDArray]:
+        for i in wanted:
+            if arrays[i]._entry is None:
+                arrays[i].attach_grad()
+        with autograd.record():
+            out = call(op, arrays, dict(case.attrs))
+            head = (out * out * out).sum()
+            return autograd.grad(head, [arrays[i] for i in wanted], create_graph=True)
+
+    check_gradient(slope, case.inputs, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_losses_have_the_gradient_they_promise() -> None:
+    data, label = nd.array([[1.0, 2.0, 0.5]]), nd.array([1.0])
+    data.attach_grad()
+    with autograd.record():
+        out = nd.SoftmaxOutput(data, label)
+    out.backward(nd.array([[7.0, 7.0, 7.0]]))  # ignored
+    expected = np.exp(data.asnumpy()) / np.exp(data.asnumpy()).sum()
+    expected[0, 1] -= 1
+    np.testing.assert_allclose(data.grad.asnumpy(), expected, rtol=1e-5)
+    target = nd.array([[0.0, 3.0, 0.0]])
+    for name, slope in (
+        ("LinearRegressionOutput", lambda d, t: (d - t) / 3),
+        ("MAERegressionOutput", lambda d, t: np.sign(d - t) / 3),
+        ("LogisticRegressionOutput", lambda d, t: (1 / (1 + np.exp(-d)) - t) / 3),
+    ):
+        with autograd.record():
+            out = getattr(nd, name)(data, target)
+        out.backward()
+        np.testing.assert_allclose(
+            data.grad.asnumpy(), slope(data.asnumpy(), target.asnumpy()), rtol=1e-5
+        )
+    with autograd.record():
+        out = nd.BlockGrad(data * 2) + data
+    out.backward()
+    assert data.grad.asnumpy().tolist() == [[1, 1, 1]]
+
+
+def test_a_second_derivative_that_is_not_there_is_an_error_not_a_zero() -> None:
+    from kvtrain.errors import AutogradError
+
+    x = nd.array(np.random.rand(1, 1, 4, 4))
+    x.attach_grad()
+    with autograd.record():
+        y = nd.Pooling(x, kernel=(2, 2), pool_type="max")
+        (g,) = autograd.grad((y * y).sum(), [x], create_graph=True)
+        z = (g * g).sum()
+    with pytest.raises(AutogradError, match="pool2d_grad has no gradient of its own"):
+        z.backward()
+
+
+@pytest.mark.parametrize(
+    ("run", "text"),
+    [
+        (lambda: nd.dot(nd.ones((2, 3)), nd.ones((2, 3))), "dot: shapes"),
+        (lambda: nd.ones((2, 3)) + nd.ones((2, 2)), "add: .*\\(2, 3\\)"),
+        (lambda: nd.ones((2,)) + nd.ones((2,), dtype="float64"), "dtypes float32 and float64"),
+        (lambda: nd.Activation(nd.ones((2,)), act_type="swoosh"), "known: relu, sigmoid"),
+        (lambda: nd.sum(nd.ones((2,)), axes=1), "unknown argument 'axes'"),
+        (lambda: nd.one_hot(nd.ones((2,))), "'depth' is missing"),
+        (lambda: nd.ones((2, 3)).reshape((4, 2)), "has 6 elements"),
+        (lambda: nd.FullyConnected(nd.ones((2, 3)), nd.ones((4, 2)), num_hidden=4), "do not fit"),
+        (lambda: nd.sum(nd.ones((2,)), axis=3), "axis 3 is out of range"),
+        (lambda: nd.exp([1.0]), "must be an NDArray"),
+    ],
+)
+def test_bad_input_is_one_clear_error(run, text: str) -> None:
+    with pytest.raises(OperatorError, match=text):
+        run()
