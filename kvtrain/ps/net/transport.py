@@ -79,6 +79,7 @@ class Links:
             router.bind(address)
         except zmq.ZMQError as error:
             router.disable_monitor()
+            monitor.close(0)
             router.close(0)
             if error.errno == errno.EADDRINUSE:
                 raise ConfigError(
