@@ -23,6 +23,7 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m integration
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

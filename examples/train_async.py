@@ -14,7 +14,7 @@ from kvtrain import autograd, gluon, nd
 from kvtrain.gluon import nn
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--epochs", type=int, default=20)
+parser.add_argument("--epochs", type=int, default=25)
 parser.add_argument("--batch-size", type=int, default=16)
 parser.add_argument("--lr", type=float, default=0.05)
 args = parser.parse_args()
