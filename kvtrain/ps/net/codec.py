@@ -229,7 +229,9 @@ def decode(frames: Sequence[Any], token: bytes) -> tuple[NodeId, Message]:
         )
     if type(head[2]) is not bytes or not hmac.compare_digest(head[2], token):
         raise WrongToken("the job token is wrong")
-    if len(head) != 10 or head[1] not in _FORMS or type(head[8]) is not list:
+    if len(head) != 10 or type(head[1]) is not int or head[1] not in _FORMS:
+        raise _bad("unknown tag or wrong number of header fields")
+    if type(head[8]) is not list:
         raise _bad("unknown tag or wrong number of header fields")
     form = _FORMS[head[1]]
     sender = _NODE[1](head[3])
