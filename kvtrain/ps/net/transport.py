@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ class Links:
         self._path: Path | None = None
         #: things in our own process to poll, and what to do when they are readable
         self._watched: dict[int, Callable[[], None]] = {}
-        self._doubts = 0
+        #: bad messages by kind, so that one kind does not silence another
+        self._doubts: Counter[str] = Counter()
         self.address = ""
 
     # ---- opening --------------------------------------------------------------------------
@@ -191,7 +192,7 @@ class Links:
         try:
             node, message = codec.decode(raw, self._token)
         except RemoteProtocolError as error:
-            self._doubt(f"{error} ({len(raw)} frames); it was dropped")
+            self._doubt(type(error).__name__, f"{error} ({len(raw)} frames); it was dropped")
             if routed and codec.is_hello(raw):
                 self._refuse(route, raw, str(error), me)
             return None
@@ -211,10 +212,11 @@ class Links:
         except zmq.ZMQError:
             return
 
-    def _doubt(self, text: str) -> None:
-        """Tell about bad messages, the first ones and then ever fewer."""
-        self._doubts += 1
-        if self._doubts <= 5 or self._doubts & (self._doubts - 1) == 0:
+    def _doubt(self, kind: str, text: str) -> None:
+        """Tell about bad messages, the first ones of a kind and then ever fewer."""
+        self._doubts[kind] += 1
+        count = self._doubts[kind]
+        if count <= 5 or count & (count - 1) == 0:
             self._notice(f"{self.address or 'a socket'} got a message it does not take: {text}")
 
     def _drain_monitor(self) -> None:
@@ -225,7 +227,9 @@ class Links:
                 return
             event = parse_monitor_message(frames)
             if event["event"] & _BROKEN:
-                self._doubt("bytes that are no ZeroMQ greeting; the connection was closed")
+                self._doubt(
+                    "greeting", "bytes that are no ZeroMQ greeting; the connection was closed"
+                )
 
     # ---- the end --------------------------------------------------------------------------
 
