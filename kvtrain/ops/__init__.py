@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators on raw arrays; importing the package registers all of them."""
 
-from kvtrain.ops import conv, elementwise, indexing, linalg, nn, reduce, shape
+import importlib
+import pkgutil
 
-__all__ = ["conv", "elementwise", "indexing", "linalg", "nn", "reduce", "shape"]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
