@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kvtrain import compression
 from kvtrain.errors import ConfigError, KeyMismatch
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Updater, get_updater
@@ -28,6 +29,8 @@ class KVStore(ABC):
         self._type = name
         self._updater: Any = None
         self._numeric: bool | None = None
+        self._codec: compression.Compressor | None = None
+        self._initialised = False
 
     # ---- what it is -----------------------------------------------------------------------
 
@@ -88,6 +91,7 @@ class KVStore(ABC):
         """
         keys, values = self._pairs(key, value, "init")
         self._init(keys, [parts[0] for parts in values])
+        self._initialised = True
 
     def push(
         self, key: Any, value: Any, priority: int = 0, *, rescale_grad: float | None = None
@@ -223,10 +227,36 @@ class KVStore(ABC):
         self._updater.optimizer.set_hyper(name, value)
 
     def set_gradient_compression(self, compression_params: dict[str, Any]) -> None:
-        """Not supported yet."""
-        kind = dict(compression_params).get("type", "none")
-        if kind not in ("none", None):
-            raise ConfigError(f"gradient compression {kind!r} is not supported yet")
+        """Send gradients in fewer bits from now on; before the first init.
+
+        Parameters
+        ----------
+        compression_params : dict
+            ``{'type': '2bit', 'threshold': 0.5}``, ``{'type': 'fp16'}``, ``'bf16'``,
+            ``'1bit'``, ``{'type': 'topk', 'ratio': 0.01}`` or ``'none'``. All keep what was
+            lost for the next gradient unless ``error_feedback`` is False. It applies to dense
+            keys of a float type.
+
+        Raises
+        ------
+        UnknownName
+            There is no such type; lists the known ones.
+        ConfigError
+            A parameter that cannot be used, a store that moves nothing between devices or
+            processes, or a key was initialised already.
+        """
+        codec = compression.create(compression_params)
+        if not any(word in self.type for word in ("device", "dist")):
+            raise ConfigError(
+                f"Gradient compression is not supported for this type of kvstore ({self.type!r}); "
+                "use 'device' or one of the 'dist' types"
+            )
+        if self._initialised:
+            raise ConfigError(
+                "set_gradient_compression: keys were initialised already; call it between "
+                "kv.create and the first init"
+            )
+        self._codec = codec
 
     def save_optimizer_states(
         self, fname: str | os.PathLike[str], dump_optimizer: bool = False

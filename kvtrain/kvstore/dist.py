@@ -196,6 +196,12 @@ class DistKVStore(KVStore):
             raise ConfigError("set_hyper: the store has no optimizer; call set_optimizer first")
         self._node.call(r.SetHyperRequest(self._store, name, float(value)))
 
+    def set_gradient_compression(self, compression_params: dict[str, Any]) -> None:
+        """Not supported yet on servers."""
+        super().set_gradient_compression(compression_params)
+        if self._codec is not None:
+            raise ConfigError(f"gradient compression {self._codec.name!r}: not on servers yet")
+
     def save_optimizer_states(
         self, fname: str | os.PathLike[str], dump_optimizer: bool = False
     ) -> None:

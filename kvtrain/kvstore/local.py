@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.compression import ErrorFeedback
 from kvtrain.context import cpu
 from kvtrain.errors import KeyAlreadyInitialized, KeyMismatch, KeyNotInitialized
 from kvtrain.kernels import xp
@@ -25,6 +26,8 @@ class LocalKVStore(KVStore):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._stored: dict[Key, NDArray] = {}
+        #: residual of each (key, place in the list of its arrays)
+        self._feedback: dict[tuple[Key, int], ErrorFeedback] = {}
 
     def _init(self, keys: list[Key], values: list[NDArray]) -> None:
         for key in keys:
@@ -72,16 +75,27 @@ class LocalKVStore(KVStore):
 
     def _apply(self, key: Key, given: list[NDArray]) -> None:
         held = self._stored[key]
-        if self._updater is None:
-            xp.sum_arrays([_flat(a._read()) for a in given], out=_flat(held._write()))
-            return
         raws = [a._read() for a in given]
-        total = given[0]
+        coded = self._codec is not None and np.dtype(held.dtype).kind == "f"
+        if coded:
+            raws = [self._through_codec(key, i, raw) for i, raw in enumerate(raws)]
+        if self._updater is None:
+            xp.sum_arrays([_flat(raw) for raw in raws], out=_flat(held._write()))
+            return
+        total = NDArray(raws[0], given[0].context) if coded else given[0]
         if len(raws) > 1:
             out = np.empty(held.shape, held.dtype)
             xp.sum_arrays([_flat(raw) for raw in raws], out=out.reshape(-1))
             total = NDArray(out, given[0].context)
         self._updater(key, total, held)
+
+    def _through_codec(self, key: Key, place: int, raw: Any) -> Any:
+        """What arrives of a context's gradient, as between the devices of a real machine."""
+        assert self._codec is not None
+        feedback = self._feedback.setdefault((key, place), ErrorFeedback(self._codec))
+        out = np.empty(raw.size, np.float32)
+        self._codec.decompress(feedback.compress(np.ascontiguousarray(raw).reshape(-1)), out)
+        return out.reshape(raw.shape).astype(raw.dtype, copy=False)
 
     def _pull(self, keys: list[Key], outs: list[list[NDArray]], priorities: list[int]) -> None:
         for key, targets in zip(keys, outs, strict=True):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store of one process."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -153,3 +155,48 @@ def test_misuse_changes_nothing(misuse, error: type[Exception], text: str) -> No
     out = nd.zeros(SHAPE)
     kv.pull("w", out)
     assert (out.asnumpy() == 1).all()
+
+
+def test_device_compresses_as_mxnet_does() -> None:
+    held = np.load(Path(__file__).parents[1] / "reference" / "compression.npz")
+    for name in "abc":
+        kv = mx.kv.create("device")
+        threshold = float(held[f"{name}_threshold"])
+        kv.set_gradient_compression({"type": "2bit", "threshold": threshold})
+        kv.init("w", nd.zeros((103,)))
+        out = nd.zeros((103,))
+        for grads, expected in zip(held[f"{name}_grads"], held[f"{name}_sums"], strict=True):
+            kv.push("w", [nd.array(grads[i], ctx=mx.cpu(i)) for i in range(2)])
+            kv.pull("w", out=out)
+            np.testing.assert_array_equal(out.asnumpy(), expected)
+
+
+def test_compression_is_refused_where_it_cannot_be() -> None:
+    with pytest.raises(ConfigError, match="not supported for this type of kvstore"):
+        mx.kv.create("local").set_gradient_compression({"type": "2bit"})
+    kv = mx.kv.create("device")
+    with pytest.raises(UnknownName, match="known: 1bit, 2bit, bf16, fp16, topk"):
+        kv.set_gradient_compression({"type": "4bit"})
+    kv.set_gradient_compression({"type": "none"})
+    kv.init(1, nd.zeros((2,), dtype="int32"))
+    with pytest.raises(ConfigError, match=r"between kv\.create and the first init"):
+        kv.set_gradient_compression({"type": "2bit"})
+
+
+def test_compression_leaves_whole_numbers_alone_and_works_with_an_optimizer() -> None:
+    kv = mx.kv.create("device")
+    kv.set_gradient_compression({"type": "2bit", "threshold": 0.5})
+    kv.set_optimizer(mx.optimizer.SGD(learning_rate=1.0))
+    kv.init("w", nd.zeros((2,)))
+    kv.init("d", nd.zeros((2,), dtype="float64"))
+    out = nd.zeros((2,))
+    kv.pushpull("w", nd.array([0.7, 0.3]), out=out)
+    assert out.asnumpy().tolist() == [-0.5, 0.0]
+    kv.pushpull("w", nd.array([0.7, 0.3]), out=out)
+    assert out.asnumpy().tolist() == [-1.0, -0.5]
+    other = mx.kv.create("device")
+    other.set_gradient_compression({"type": "2bit"})
+    other.init("i", nd.zeros((2,), dtype="int32"))
+    found = nd.zeros((2,), dtype="int32")
+    other.pushpull("i", nd.array([7, -3], dtype="int32"), out=found)
+    assert found.asnumpy().tolist() == [7, -3]

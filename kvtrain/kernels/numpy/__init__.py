@@ -1,6 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The NumPy backend: always there, complete."""
 
+from kvtrain.kernels.numpy.codec import (
+    bf16_decode,
+    bf16_encode,
+    fp16_encode,
+    onebit_decode,
+    onebit_encode,
+    topk_decode,
+    topk_encode,
+    twobit_decode,
+    twobit_encode,
+)
 from kvtrain.kernels.numpy.conv import conv2d, conv2d_data_grad, conv2d_weight_grad
 from kvtrain.kernels.numpy.indexing import (
     depth_to_space,
@@ -26,17 +37,22 @@ __all__ = [
     "adam_update",
     "batch_norm_grad",
     "batch_norm_stats",
+    "bf16_decode",
+    "bf16_encode",
     "conv2d",
     "conv2d_data_grad",
     "conv2d_weight_grad",
     "depth_to_space",
     "embedding_grad",
     "erf",
+    "fp16_encode",
     "gamma",
     "gammaln",
     "index_grad",
     "layer_norm_grad",
     "log_softmax",
+    "onebit_decode",
+    "onebit_encode",
     "pick",
     "pick_grad",
     "pool2d",
@@ -47,4 +63,8 @@ __all__ = [
     "softmax",
     "space_to_depth",
     "sum_arrays",
+    "topk_decode",
+    "topk_encode",
+    "twobit_decode",
+    "twobit_encode",
 ]
