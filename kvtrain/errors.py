@@ -11,6 +11,7 @@
     +-- AutogradError          backward without a graph, a freed graph, ...
     +-- DeferredInitializationError   a parameter whose shape is not known yet
     +-- FormatError            a file that cannot be read as what it claims to be
+    +-- CheckpointError        a checkpoint that cannot be written, used or found
     +-- KeyMismatch            a key with another shape, dtype or storage than before
     +-- KeyNotInitialized      push or pull of a key nobody initialised
     +-- KeyAlreadyInitialized  second init of a key by the same worker
@@ -97,6 +98,10 @@ class DeferredInitializationError(KVTrainError, RuntimeError):
 
 class FormatError(KVTrainError, ValueError):
     """A file is not what it claims to be, or is damaged."""
+
+
+class CheckpointError(KVTrainError, RuntimeError):
+    """A checkpoint that cannot be written, found, or used by this job."""
 
 
 class KeyMismatch(KVTrainError, ValueError):

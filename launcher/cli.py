@@ -18,6 +18,7 @@ import click
 from kvtrain import __version__
 from kvtrain.errors import KVTrainError
 from launcher import rundir, spec, worker
+from launcher.checkpoint import checkpoint
 from launcher.spec import JobSpec
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -28,6 +29,9 @@ _PASS_ON = {**_CONTEXT, "ignore_unknown_options": True, "allow_interspersed_args
 @click.version_option(__version__, prog_name="kvtrain")
 def cli() -> None:
     """The parameter server for Python: start, watch and stop training jobs."""
+
+
+cli.add_command(checkpoint)
 
 
 def _job_options(function: Any) -> Any:
