@@ -134,7 +134,7 @@ def test_descriptions_and_parameters(case: Case) -> None:
 
 
 def test_unknown_types_list_the_known_and_none_is_none() -> None:
-    with pytest.raises(UnknownName, match=r"unknown gradient compression .3bit.; known: 1bit, 2bit"):
+    with pytest.raises(UnknownName, match=r"compression .3bit.; known: 1bit, 2bit"):
         compression.create({"type": "3bit"})
     with pytest.raises(ConfigError, match="has no 'type'; known: none, 1bit"):
         compression.create({"threshold": 0.5})
