@@ -20,6 +20,7 @@ from kvtrain.errors import ConfigError
 
 ROLES = ("worker", "server", "scheduler")
 TRANSPORTS = ("auto", "ipc", "tcp")
+ON_WORKER_LOSS = ("abort", "shrink", "restart")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,12 @@ class Config:
     #: processes of the job (scheduler only)
     num_workers: int | None = None
     num_servers: int | None = None
+    #: servers beside the primary that hold each shard (scheduler only)
+    replicas: int = 0
+    #: abort, shrink or restart (scheduler only)
+    on_worker_loss: str = "abort"
+    #: of this process; the launcher gives a restarted scheduler the next one
+    incarnation: int | None = None
     #: host that servers listen on with tcp
     host: str = "127.0.0.1"
     #: modules that servers import before they start, separated by commas
@@ -96,6 +103,13 @@ class Config:
             raise ConfigError(
                 f"KVTRAIN_TRANSPORT={found['transport']!r}: expected one of {', '.join(TRANSPORTS)}"
             )
+        loss = found.get("on_worker_loss", "abort")
+        if loss not in ON_WORKER_LOSS:
+            raise ConfigError(
+                f"KVTRAIN_ON_WORKER_LOSS={loss!r}: expected one of {', '.join(ON_WORKER_LOSS)}"
+            )
+        if found.get("replicas", 0) < 0:
+            raise ConfigError(f"KVTRAIN_REPLICAS={found['replicas']}: expected 0 or more")
         return cls(**found)
 
 

@@ -67,7 +67,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "launcher": (*BASE, "launcher"),
 }
 PURE = ("time", "random", "os", "socket", "threading", "zmq", "subprocess", "asyncio")
-LONG = {"kvtrain/ps/core/scheduler.py", "kvtrain/ps/core/server.py", "kvtrain/ps/core/worker.py"}
 
 
 def name_of(path: Path) -> str:
@@ -131,9 +130,8 @@ def test_no_print_no_pickle_and_an_spdx_line(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_files_stay_short(path: Path) -> None:
-    lines = text_lines = len(path.read_text().splitlines())
-    limit = 900 if str(path.relative_to(ROOT)) in LONG else 450
-    assert lines <= limit, f"{text_lines} lines"
+    lines = len(path.read_text().splitlines())
+    assert lines <= 450, f"{lines} lines"
 
 
 def test_only_config_reads_the_environment_and_only_platform_calls_the_platform() -> None:

@@ -55,7 +55,7 @@ def example(kind: Any, rng: random.Random, depth: int = 0) -> Any:
 
 def some(cls: type[m.Message], seed: int, large: bool = False) -> m.Message:
     rng = random.Random(seed)
-    hints = typing.get_type_hints(cls, vars(m) | {"np": np})
+    hints = typing.get_type_hints(cls)
     values = {}
     for field in fields(cls):
         if field.name == "arrays":

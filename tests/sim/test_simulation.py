@@ -181,13 +181,13 @@ def read_before_the_own_round(patch: pytest.MonkeyPatch) -> None:
 
 
 def send_the_users_own_array(patch: pytest.MonkeyPatch) -> None:
-    from kvtrain.ps.core import worker
+    from kvtrain.ps.core.worker import pushes
 
     class NoCopy:
         def __getattr__(self, name: str) -> Any:
             return (lambda a: a) if name == "array" else getattr(np, name)
 
-    patch.setattr(worker, "np", NoCopy())
+    patch.setattr(pushes, "np", NoCopy())
 
 
 def forget_to_ask_again(patch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,10 @@ from typing import Any
 
 from kvtrain.ps.core.shards import SHARDS
 
+#: abort: the job stops; shrink: it goes on without that worker; restart: the launcher starts
+#: it again
+ON_WORKER_LOSS = ("abort", "shrink", "restart")
+
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
@@ -36,6 +40,10 @@ class JobSettings:
     resend_longest: float = 10.0
     #: how long the scheduler waits for everybody's farewell
     farewell: float = 10.0
+    #: servers beside the primary that hold each shard; so many may die at a time
+    replicas: int = 0
+    #: what the loss of a worker means: one of ON_WORKER_LOSS
+    on_worker_loss: str = "abort"
     #: contributions of one worker to one chunk that may be under way in async
     async_window: int = 16
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import enum
 import hmac
-import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -154,23 +153,20 @@ class _Form:
 
     def __init__(self, cls: type[Message]) -> None:
         self.cls = cls
-        hints = typing.get_type_hints(cls, vars(sys.modules[cls.__module__]) | {"np": np})
+        hints = typing.get_type_hints(cls)
         self.has_arrays = False
         self.names: list[str] = []
         self.codecs: list[Codec] = []
         for field in fields(cls):
             if field.name in _HEAD:
                 continue
-            if hints[field.name] == _ARRAYS:
+            if hints[field.name] == Arrays:
                 self.has_arrays = True
                 continue
             self.names.append(field.name)
             self.codecs.append(_codec(hints[field.name]))
 
 
-_ARRAYS = typing.get_type_hints(
-    type("_", (), {"__annotations__": {"a": Arrays}}), {"np": np, "Any": Any}
-)["a"]
 _FORMS = {tag: _Form(cls) for tag, cls in MESSAGES.items()}
 _NODE = _codec(NodeId)
 _EPOCH = _codec(Epoch)

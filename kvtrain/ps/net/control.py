@@ -54,6 +54,9 @@ class ControlPipe:
         match message:
             case m.JobFailed():
                 self.tell("failed", text=message.text)
+            case m.StartProcess():
+                role = Role(message.role).name.lower()
+                self.tell("start", role=role, rank=message.rank, replaces=message.replaces)
             case m.JobFinished():
                 self.tell("finished")
 

@@ -60,8 +60,10 @@ def run_scheduler(
         round_timeout=config.round_timeout,
         note_after=min(60.0, config.round_timeout / 2),
         suspect_round_timeout=min(300.0, config.round_timeout),
+        replicas=config.replicas,
+        on_worker_loss=config.on_worker_loss,
     )
-    core = SchedulerCore(settings, time.monotonic())
+    core = SchedulerCore(settings, time.monotonic(), config.incarnation or 1)
     pipe: ControlPipe | None = None
     orphaned = False
 

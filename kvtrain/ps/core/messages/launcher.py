@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between the launcher and the scheduler, over their pipe, never over a socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvtrain.ps.core.membership import Role
+from kvtrain.ps.core.messages.base import Message, message
+
+
+@message(60, Role.SCHEDULER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStarted(Message):
+    """The launcher started a process under `launch_token`."""
+
+    role: int
+    rank: int
+    launch_token: str
+    host: str
+    pid: int
+
+
+@message(61, Role.SCHEDULER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerExited(Message):
+    """That process has ended: exit code, or minus the signal (PROTOCOL R28)."""
+
+    launch_token: str
+    status: int
+
+
+@message(62, Role.SCHEDULER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LauncherStop(Message):
+    """The launcher wants the job to end."""
+
+    reason: str
+
+
+@message(65, Role.LAUNCHER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartProcess(Message):
+    """Start a process in the place of one that has ended; PeerStarted tells its new token."""
+
+    role: int
+    rank: int
+    #: launch token of the process that it replaces
+    replaces: str
+
+
+@message(63, Role.LAUNCHER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFailed(Message):
+    """The job cannot go on."""
+
+    text: str
+
+
+@message(64, Role.LAUNCHER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFinished(Message):
+    """All workers have left."""

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forming: Hellos until everybody is there, then the first table."""
+
+from __future__ import annotations
+
+from kvtrain._version import __version__
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.effects import Effect, Journal, Note, Send
+from kvtrain.ps.core.membership import (
+    Epoch,
+    Member,
+    NodeId,
+    Role,
+    ServerInfo,
+    form_table,
+)
+from kvtrain.ps.core.roster import Node
+from kvtrain.ps.core.scheduler.ending import Ending
+from kvtrain.ps.core.scheduler.state import Phase
+
+
+class Forming(Ending):
+    """Who may join, as what, and when they are told."""
+
+    def _on_hello(self, sender: NodeId, hello: m.Hello, now: float) -> list[Effect]:
+        token = hello.launch_token or f"nonce-{sender.incarnation}"
+        known = self.roster.by_token.get(token)
+        if known is not None:
+            known.last_seen = now
+            known.provisional = sender
+            return self._welcome_again(known)
+        role = Role(hello.role)
+        count = self.settings.workers if role is Role.WORKER else self.settings.servers
+        if role not in (Role.WORKER, Role.SERVER):
+            return [Send(sender, m.Refused(reason=f"role {role.name.lower()} does not join"))]
+        if self.phase is not Phase.FORMING:
+            reason = f"the job is {self.phase.value}; nobody can join it any more"
+            if self.failure is not None:
+                reason = f"the job has failed: {self.failure}"
+            return [Send(sender, m.Refused(reason=reason))]
+        rank = self.roster.free_rank(role, hello.rank, count)
+        if rank is None:
+            return [Send(sender, m.Refused(reason=self._why_no_rank(role, hello.rank, count)))]
+        node = self.roster.join(sender, token, NodeId(role, rank, 1), hello, now)
+        effects: list[Effect] = [
+            Journal({"kind": "incarnation", "role": int(role), "rank": rank, "incarnation": 1}),
+            Send(sender, m.HeartbeatAck()),
+        ]
+        if hello.version != __version__:
+            text = f"{node.where()} runs kvtrain {hello.version}, the scheduler {__version__}"
+            effects.append(Note(text))
+        if role is Role.WORKER and self._forming_since is None:
+            self._forming_since = now
+        if not self._who_is_missing():
+            effects += self._form(now)
+        return effects
+
+    def _why_no_rank(self, role: Role, wanted: int, count: int) -> str:
+        name = role.name.lower()
+        holder = next((n for n in self.roster.of_role(role) if n.id.rank == wanted), None)
+        if holder is not None:
+            return f"rank {wanted} is taken by {holder.where()}"
+        if wanted >= count:
+            return f"rank {wanted} is not in this job of {count} {name}s"
+        return f"all {count} {name}s of the job are there already"
+
+    def _who_is_missing(self) -> list[str]:
+        return self.roster.missing(Role.SERVER, self.settings.servers) + self.roster.missing(
+            Role.WORKER, self.settings.workers
+        )
+
+    def _form(self, now: float) -> list[Effect]:
+        """Everybody is there: the first table, told to the servers before the workers."""
+        self.phase = Phase.RUNNING
+        self._counter = 1
+        members = tuple(
+            Member(node=n.id, host=n.hello.host, pid=n.hello.pid)
+            for n in self.roster.of_role(Role.WORKER)
+        )
+        servers = tuple(
+            ServerInfo(n.id, n.hello.host, n.hello.pid, n.hello.address, n.hello.kernel)
+            for n in self.roster.of_role(Role.SERVER)
+        )
+        self.table = form_table(self.epoch, members, servers, self.settings.shards)
+        effects: list[Effect] = [self._journal_table()]
+        for node in self.roster.of_role(Role.SERVER):
+            effects.append(self._welcome(node))
+        return effects
+
+    def _welcome(self, node: Node) -> Send:
+        assert self.table is not None
+        welcome = m.Welcome(
+            epoch=self.epoch, node=node.id, table=self.table, settings=self.settings.to_plain()
+        )
+        return Send(node.provisional, welcome)
+
+    def _welcome_again(self, node: Node) -> list[Effect]:
+        """A repeated Hello: the answer was lost, or there is none yet."""
+        if self.failure is not None:
+            return [Send(node.provisional, m.Refused(reason=f"the job has failed: {self.failure}"))]
+        servers_ready = all(n.installed == self.epoch for n in self.roster.of_role(Role.SERVER))
+        if self.table is not None and (node.id.role == Role.SERVER or servers_ready):
+            return [self._welcome(node)]
+        return [Send(node.provisional, m.HeartbeatAck())]
+
+    def _on_installed(self, node: Node, message: m.Installed, now: float) -> list[Effect]:
+        was_ready = self._servers_formed()
+        node.installed = max(node.installed, message.epoch)
+        if not was_ready and self._servers_formed():
+            return [self._welcome(n) for n in self.roster.of_role(Role.WORKER)]
+        return []
+
+    def _servers_formed(self) -> bool:
+        first = Epoch(self.node.incarnation, 1)
+        return all(n.installed >= first for n in self.roster.of_role(Role.SERVER))

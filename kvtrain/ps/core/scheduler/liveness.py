@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is alive: heartbeats, exits, waits, and the policy for a loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kvtrain.errors import (
+    DeadlineExceeded,
+    JobError,
+    ServerLost,
+    WorkerLost,
+)
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.effects import Effect, Note, Send
+from kvtrain.ps.core.membership import (
+    NodeId,
+    Role,
+)
+from kvtrain.ps.core.roster import Node
+from kvtrain.ps.core.scheduler.agreements import Agreements
+from kvtrain.ps.core.scheduler.state import Phase
+
+
+class Liveness(Agreements):
+    """The scheduler judges; everybody else obeys the table."""
+
+    def _on_heartbeat(self, node: Node, message: m.Heartbeat, now: float) -> list[Effect]:
+        node.clocks, node.last = message.clocks, message.last
+        if message.turns != node.turns:
+            node.turns, node.turned_at = message.turns, now
+        node.installed = max(node.installed, message.epoch)
+        effects: list[Effect] = [Send(node.id, m.HeartbeatAck(epoch=self.epoch))]
+        if self.phase is Phase.STOPPING:
+            effects.append(self._stop_message(node))
+        elif self.table is not None and message.epoch < self.epoch:
+            effects.append(self._table_update(node))
+        return effects
+
+    def _look(self, now: float) -> list[Effect]:
+        """Once per heartbeat: silence, the join deadline, barriers that wait."""
+        if self.phase is Phase.STOPPING:
+            return []
+        effects: list[Effect] = []
+        if self.phase is Phase.FORMING:
+            since = self._forming_since
+            if since is not None and now - since >= self.settings.join_timeout:
+                missing = "; ".join(self._who_is_missing())
+                error = DeadlineExceeded(
+                    f"join: after {now - since:.0f} s still missing: {missing}"
+                )
+                return self._fail(error, now)
+        for node in self.roster:
+            if node.left or node.exited:
+                continue
+            silent = now - node.last_seen
+            stuck = now - node.turned_at if node.id.role == Role.SERVER and node.turns >= 0 else 0.0
+            if max(silent, stuck) >= self.settings.dead_after:
+                return effects + self._lost(node, f"silent for {max(silent, stuck):.0f} s", now)
+            if silent >= self.settings.suspect_after and not node.suspect:
+                node.suspect = True
+                effects.append(Note(f"suspect: {node.story(now)}"))
+        for barrier, since in list(self.barriers.since.items()):
+            missing_ranks = self.barriers.missing(barrier, self._live())
+            what = f"barrier {barrier.n} of store {barrier.store} at step {barrier.clock}"
+            effects += self._waits(what, missing_ranks, now - since, now)
+            if self._stopping():
+                break
+        return effects
+
+    def _on_waiting(self, node: Node, message: m.Waiting, now: float) -> list[Effect]:
+        if self.phase is not Phase.RUNNING:
+            return []
+        return self._waits(message.what, message.missing, message.seconds, now)
+
+    def _waits(
+        self, what: str, missing: tuple[int, ...], seconds: float, now: float
+    ) -> list[Effect]:
+        """Something waits for workers: note who, and end the job past the deadline."""
+        nodes = [n for n in self.roster.of_role(Role.WORKER) if n.id.rank in missing]
+        stories = "; ".join(n.story(now) for n in nodes)
+        limit = self.settings.round_timeout
+        if any(n.suspect for n in nodes):
+            limit = min(limit, self.settings.suspect_round_timeout)
+        if seconds >= limit:
+            error = DeadlineExceeded(f"{what} waited {seconds:.0f} s for {stories}")
+            return self._fail(error, now)
+        if seconds < self.settings.note_after:
+            return []
+        if now - self._noted.get(what, -self.settings.note_after) < self.settings.note_after:
+            return []
+        if len(self._noted) > 1024:
+            self._noted.clear()
+        self._noted[what] = now
+        return [Note(f"{what} has waited {seconds:.0f} s for {stories}")]
+
+    def _on_peer_exited(self, message: m.PeerExited, now: float) -> list[Effect]:
+        """A process has ended. It is named by its launch token, never by a rank (R28)."""
+        self.roster.exited[message.launch_token] = message.status
+        if self.phase is Phase.STOPPING:
+            node = self.roster.by_token.get(message.launch_token)
+            return self._on_stopped(node, now) if node is not None else []
+        how = _how(message.status)
+        node = self.roster.by_token.get(message.launch_token)
+        if node is not None:
+            node.exited = True
+            return [] if node.left else self._lost(node, how, now)
+        start = self.roster.started.get(message.launch_token)
+        if start is None:
+            return []
+        name = f"{Role(start.role).name.lower()}-{start.rank} (host {start.host}, pid {start.pid})"
+        workers = [s for s in self.roster.started.values() if s.role == Role.WORKER]
+        if start.role == Role.WORKER and message.status == 0:
+            ended = all(self.roster.exited.get(s.launch_token) == 0 for s in workers)
+            if ended and len(workers) >= self.settings.workers:
+                return self._finish(now)
+            if not self.roster.of_role(Role.WORKER):
+                return []
+        return self._fail(JobError(f"{name} {how} before it joined the job"), now)
+
+    def _lost(self, node: Node, how: str, now: float) -> list[Effect]:
+        """Policy for a lost process. Without replicas, and in mode abort: the job stops."""
+        story = f"{node.story(now)}: {how}"
+        effects: list[Effect] = []
+        node.exited = True
+        if node.id.role == Role.WORKER:
+            if self.table is not None:
+                member = self.table.member(node.id.rank)
+                assert member is not None
+                self._counter += 1
+                self.table = self.table.with_member(self.epoch, replace(member, lost=True))
+                effects.append(self._journal_table())
+            return effects + self._fail(WorkerLost(f"lost {story}"), now)
+        keys = self._keys_of(node.id)
+        named = f"; it held {keys}" if keys else ""
+        return self._fail(ServerLost(f"lost {story}{named}; there are no replicas"), now)
+
+    def _keys_of(self, server: NodeId) -> str:
+        if self.table is None:
+            return ""
+        shards = len(self.table.shards)
+        names = [
+            entry.spec.name
+            for entry in self.directory.keys.values()
+            if any(self.table.primary(entry.shard(c.part, shards)) == server for c in entry)
+        ]
+        more = f" and {len(names) - 5} more keys" if len(names) > 5 else ""
+        return ", ".join(map(repr, names[:5])) + more
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        hint = " (possibly out of memory)" if status == -9 else ""
+        return f"was killed by signal {-status}{hint}"
+    return f"exited with status {status}"

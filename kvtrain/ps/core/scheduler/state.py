@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the scheduler knows of the job."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import asdict
+
+from kvtrain.errors import (
+    to_wire,
+)
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.barriers import Barriers
+from kvtrain.ps.core.delivery import Outbox
+from kvtrain.ps.core.directory import Directory
+from kvtrain.ps.core.effects import Journal, Send
+from kvtrain.ps.core.membership import (
+    Epoch,
+    NodeId,
+    Role,
+    Table,
+)
+from kvtrain.ps.core.roster import Node, Roster
+from kvtrain.ps.core.settings import JobSettings
+
+
+class Phase(enum.Enum):
+    """Where the job stands."""
+
+    FORMING = "forming"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class SchedulerState:
+    """The state of a scheduler; the parts of the role are stacked on it."""
+
+    def __init__(self, settings: JobSettings, now: float, incarnation: int = 1) -> None:
+        self.settings = settings
+        self.node = NodeId(Role.SCHEDULER, 0, incarnation)
+        self.phase = Phase.FORMING
+        self.table: Table | None = None
+        self.roster = Roster()
+        self.barriers = Barriers()
+        self.directory = Directory(settings.chunk_bytes, settings.shards)
+        self.failure: Exception | None = None
+        self._counter = 0
+        self._outbox = Outbox(settings.resend_after, settings.resend_longest)
+        self._forming_since: float | None = None
+        self._stop_at: float | None = None
+        self._next_look = now + settings.heartbeat
+        self._noted: dict[str, float] = {}
+
+    @property
+    def epoch(self) -> Epoch:
+        """Of the table in force."""
+        return Epoch(self.node.incarnation, self._counter)
+
+    def _journal_table(self) -> Journal:
+        assert self.table is not None
+        return Journal({"kind": "table", "table": asdict(self.table)})
+
+    def _table_update(self, node: Node) -> Send:
+        assert self.table is not None
+        return Send(node.id, m.TableUpdate(epoch=self.epoch, table=self.table))
+
+    def _live(self) -> tuple[int, ...]:
+        assert self.table is not None
+        return tuple(mem.node.rank for mem in self.table.members if not mem.gone)
+
+    def _all_gone(self) -> bool:
+        return self.table is not None and all(mem.gone for mem in self.table.members)
+
+    def _stopping(self) -> bool:
+        return self.phase is Phase.STOPPING
+
+    def _error(self, to: NodeId, about: m.Message, error: Exception) -> Send:
+        name, fields = to_wire(error)
+        reply = m.ErrorReply(
+            store=about.store,
+            step=about.step,
+            request=about.request,
+            epoch=self.epoch,
+            name=name,
+            fields=tuple(map(str, fields)),
+        )
+        return Send(to, reply)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contributions: who is in which round, what closes, what a repeat is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kvtrain.errors import (
+    JobError,
+    OutOfStep,
+    RemoteProtocolError,
+    to_wire,
+)
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.effects import Effect, Send
+from kvtrain.ps.core.membership import SCHEDULER, NodeId, Round
+from kvtrain.ps.core.rounds import AsyncLedger, Part, Standing, SyncLedger
+from kvtrain.ps.core.server.commits import Commits
+from kvtrain.ps.core.server.state import Chunk, Store, check_array
+from kvtrain.ps.core.shards import ChunkId
+
+
+class Contributions(Commits):
+    """Takes pushes and questions about them (PROTOCOL R10-R12, R41)."""
+
+    def _on_push(self, sender: NodeId, message: m.Push, now: float) -> list[Effect]:
+        if len(message.arrays) != len(message.chunks):
+            raise RemoteProtocolError("Push: as many arrays as chunks are needed")
+        store = self._store(message.store)
+        effects: list[Effect] = []
+        for part, array in zip(message.chunks, message.arrays, strict=True):
+            chunk = self._chunks.get(part.chunk)
+            if chunk is None:
+                alone = replace(message, chunks=(part,), arrays=(array,))
+                self._keep_early(sender, part.chunk, part.round, alone, now)
+                continue
+            self._check_view(chunk, part.chunk, part.view)
+            if not part.empty:
+                check_array(chunk.entry, part.chunk, array, "push")
+            effects += self._contribute(sender, message, part, array, chunk, store, now)
+        return effects
+
+    def _contribute(
+        self,
+        sender: NodeId,
+        message: m.Push,
+        given: m.Contribution,
+        array: np.ndarray[Any, Any],
+        chunk: Chunk,
+        store: Store,
+        now: float,
+    ) -> list[Effect]:
+        part = Part(
+            node=sender,
+            round=given.round,
+            array=None if given.empty else array,
+            want=message.want,
+            rescale_grad=message.rescale_grad,
+            hyper=message.hyper,
+            request=message.request,
+        )
+        if isinstance(chunk.ledger, AsyncLedger) and not store.optimizers.installed:
+            raise JobError(
+                f"key {chunk.entry.spec.name!r}: an async store applies each push by an optimizer, "
+                "and none was set; call kv.set_optimizer(...) before the first push"
+            )
+        standing = chunk.ledger.accept(part, now)
+        if standing is Standing.NEW:
+            store.counters["contributions"] += 1
+            store.counters["pushes"] += given.chunk.part == 0
+            store.counters["bytes_in"] += 0 if part.array is None else int(part.array.nbytes)
+            self.last = f"key {chunk.entry.spec.name!r}, round {tuple(given.round)}"
+        else:
+            store.counters["absorbed"] += 1
+        if standing is Standing.COUNTED:
+            self._answer(chunk, part)
+            return []
+        if standing is Standing.BEHIND:
+            return self._out_of_step(sender.rank, chunk, given.round, now)
+        if standing is Standing.TOO_FAR:
+            return []
+        self._close_what_can_be(given.chunk, chunk, now, sender)
+        if isinstance(chunk.ledger, SyncLedger) and len(chunk.ledger.open) > 1:
+            skipped = chunk.ledger.skipped(self._live_of(chunk.entry.store))
+            if skipped is not None:
+                return self._out_of_step(skipped[0], chunk, skipped[1], now)
+        return []
+
+    def _close_what_can_be(
+        self, chunk_id: ChunkId, chunk: Chunk, now: float, sender: NodeId | None = None
+    ) -> None:
+        ledger = chunk.ledger
+        if isinstance(ledger, SyncLedger):
+            live = self._live_of(chunk.entry.store)
+            while (parts := ledger.ready(live)) is not None:
+                self._reduce(chunk_id, chunk, parts)
+        elif sender is not None:
+            while (part := ledger.next_part(sender)) is not None:
+                self._reduce(chunk_id, chunk, [part])
+        self._mark(chunk_id, chunk)
+
+    def _on_push_query(self, sender: NodeId, message: m.PushQuery, now: float) -> list[Effect]:
+        missing: list[m.Query] = []
+        for query in message.chunks:
+            chunk = self._chunks.get(query.chunk)
+            if chunk is None:
+                early = (sender, query.chunk, message.request, query.round)
+                if early not in self._early:
+                    missing.append(query)
+            elif chunk.ledger.has_counted(sender, query.round):
+                part = Part(sender, query.round, None, query.want, request=message.request)
+                self._answer(chunk, part)
+            elif not chunk.ledger.holds(sender, query.round):
+                missing.append(query)
+        if missing:
+            answer = m.Missing(store=message.store, request=message.request, chunks=tuple(missing))
+            self._replies.send(sender, answer)
+        return []
+
+    def _out_of_step(self, rank: int, chunk: Chunk, round_: Round, now: float) -> list[Effect]:
+        self._failed = True
+        error = OutOfStep(
+            f"worker-{rank} skipped round (step {round_.step}, push {round_.n}) of key "
+            f"{chunk.entry.spec.name!r}, for which other workers wait; every worker must push "
+            "the same keys equally often in each step"
+        )
+        name, fields = to_wire(error)
+        failure = m.Failure(name=name, fields=tuple(map(str, fields)))
+        return self._outbox.ask("failure", lambda: [Send(SCHEDULER, failure)], now)

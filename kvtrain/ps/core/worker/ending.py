@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a worker enters the job, and the ways in which it ends."""
+
+from __future__ import annotations
+
+from kvtrain.errors import (
+    JobStopped,
+    from_wire,
+)
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.delivery import Outbox
+from kvtrain.ps.core.effects import Complete, Effect, Fail, Note, Send, Stop
+from kvtrain.ps.core.membership import SCHEDULER, NodeId, StoreClock
+from kvtrain.ps.core.settings import JobSettings
+from kvtrain.ps.core.worker.state import JOIN
+from kvtrain.ps.core.worker.together import Together
+
+
+class JoiningAndEnding(Together):
+    """Welcome, tables, leaving, failing."""
+
+    def _on_welcome(self, message: m.Welcome, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        if self.table is None:
+            self.settings = JobSettings.from_plain(message.settings)
+            self._outbox = Outbox(self.settings.resend_after, self.settings.resend_longest)
+            self.joining.welcomed(message.node, self.settings, now)
+            self.table = message.table
+            effects.append(Complete(JOIN))
+        return [Send(SCHEDULER, m.Installed(epoch=self.epoch)), *effects]
+
+    def _on_table_update(self, message: m.TableUpdate, now: float) -> list[Effect]:
+        if self.table is None:
+            return []
+        if message.table.epoch > self.table.epoch:
+            self.table = message.table
+        self.joining.heard = now
+        return [Send(SCHEDULER, m.Installed(epoch=self.epoch))]
+
+    def _heartbeat(self) -> m.Heartbeat:
+        clocks = tuple(StoreClock(i, s.step) for i, s in enumerate(self._stores))
+        return m.Heartbeat(
+            epoch=self.epoch, turns=self.joining.turns, clocks=clocks, last=self.last
+        )
+
+    def _joined(self, effects: list[Effect]) -> list[Effect]:
+        """A failed join ends the request, not the user's process."""
+        out: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, Stop) and effect.error is not None:
+                self.failed = effect.error
+                out.append(Fail(JOIN, effect.error))
+            else:
+                out.append(effect)
+        return out
+
+    def _on_stop_job(self, message: m.StopJob) -> list[Effect]:
+        stopped = Send(SCHEDULER, m.Stopped(epoch=message.epoch))
+        leaving = self._leaving()
+        if leaving and not message.name:
+            # a normal end means that every Leave has arrived: only the answer was lost
+            return [stopped, *self._gone(leaving[0])]
+        error: Exception = JobStopped("the job has ended")
+        if message.name:
+            error = from_wire(message.name, list(message.fields))
+        return [stopped, *self._fail(error)]
+
+    def _fail(self, error: Exception) -> list[Effect]:
+        """Everything that waits ends with `error`, and so does all that comes after."""
+        if self.failed is not None or self.left:
+            return []
+        self.failed = error
+        open_ = sorted(self._requests) if self.table is not None else [JOIN]
+        self._requests.clear()
+        self._reads.clear()
+        self._after_drain.clear()
+        self._outbox.clear()
+        self._query_at = None
+        return [Fail(number, error) for number in open_]
+
+    def _leave(self, number: int, request: r.LeaveRequest, now: float) -> list[Effect]:
+        """After everything is acknowledged: sets by step depend on the script only (R22)."""
+
+        def then(at: float) -> list[Effect]:
+            until = tuple(StoreClock(i, s.step) for i, s in enumerate(self._stores))
+            message = m.Leave(request=number, epoch=self.epoch, until=until)
+            return self._ask_scheduler("leave", number, message, at)
+
+        return self._when_drained(None, then, now)
+
+    def _leaving(self) -> list[int]:
+        return [n for n, o in self._requests.items() if isinstance(o.request, r.LeaveRequest)]
+
+    def _gone(self, number: int) -> list[Effect]:
+        self.left = True
+        self._outbox.clear()
+        return self._done(number)
+
+    def _on_error_reply(self, sender: NodeId, message: m.ErrorReply, now: float) -> list[Effect]:
+        """What a request asked cannot be done: it fails, and nothing of it stays in flight."""
+        error = from_wire(message.name, list(message.fields))
+        number = message.request
+        if self._requests.pop(number, None) is None:
+            return [Note(f"{sender} answered: {error}")]
+        for chunk_id in list(self._busy):
+            chunk = self._chunks[chunk_id]
+            for posts in (chunk.in_flight, chunk.queue):
+                for posted in [p for p in posts if p.request == number]:
+                    posts.remove(posted)
+            if not chunk.busy():
+                self._busy.discard(chunk_id)
+        for key in [k for k in self._reads if k[0] == number]:
+            del self._reads[key]
+        self._outbox.forget(lambda key: isinstance(key, tuple) and key[-1] == number)
+        return [Fail(number, error), *self._drained(now)]

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stores and keys: agreed with the scheduler, first values sent by rank 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kvtrain.errors import (
+    KeyAlreadyInitialized,
+)
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.effects import Effect, Send
+from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.posting import Array, ClientChunk
+from kvtrain.ps.core.replies import FULL
+from kvtrain.ps.core.shards import ChunkId, KeyEntry
+from kvtrain.ps.core.worker.state import Store, WorkerState, check_spec
+
+
+class StoresAndKeys(WorkerState):
+    """OpenStore, Declare and Init."""
+
+    def _open_store(self, number: int, request: r.OpenStoreRequest, now: float) -> list[Effect]:
+        ordinal = len(self._stores)
+        self._stores.append(Store(sync=request.sync))
+        message = m.OpenStore(
+            store=ordinal, request=number, epoch=self.epoch, type=request.type, sync=request.sync
+        )
+        return self._ask_scheduler("open", number, message, now)
+
+    def _init(self, number: int, request: r.InitRequest, now: float) -> list[Effect]:
+        store = self._stores[request.store]
+        names = [spec.name for spec in request.keys]
+        for spec, array in zip(request.keys, request.arrays, strict=True):
+            if spec.name in store.claimed or names.count(spec.name) > 1:
+                raise KeyAlreadyInitialized(
+                    f"key {spec.name!r} of store {request.store} was already initialised by this "
+                    f"worker (rank {self.node.rank}); init a key once, then push and pull it"
+                )
+            check_spec(spec, array)
+        if not names:
+            return self._done(number)
+        store.claimed.update(names)
+        if self.node.rank == 0:
+            # kept until acknowledged: the user may change the array meanwhile
+            copies = tuple(np.array(a) for a in request.arrays)
+            self._requests[number].value = copies
+        message = m.Declare(
+            store=request.store, request=number, epoch=self.epoch, keys=request.keys
+        )
+        return self._ask_scheduler("declare", number, message, now)
+
+    def _on_declared(self, message: m.Declared, now: float) -> list[Effect]:
+        number = message.request
+        open_ = self._requests.get(number)
+        if open_ is None or not self._outbox.answered(("declare", number)):
+            return []
+        store = self._stores[message.store]
+        for entry in message.entries:
+            store.entries[entry.spec.name] = entry
+            for chunk_id in entry:
+                self._chunks[chunk_id] = ClientChunk(chunk_id, entry)
+        if self.node.rank != 0:
+            return self._done(number)
+        copies, open_.value = open_.value, None
+        return self._send_values(number, message.entries, copies, store.sync, now)
+
+    def _send_values(
+        self,
+        number: int,
+        entries: tuple[KeyEntry, ...],
+        arrays: tuple[Array, ...],
+        sync: bool,
+        now: float,
+    ) -> list[Effect]:
+        """Rank 0's values, to each chunk's primary, in messages of about FULL bytes."""
+        assert self.table is not None
+        packs: dict[NodeId, list[list[tuple[ChunkId, Array, KeyEntry]]]] = {}
+        sizes: dict[NodeId, int] = {}
+        for entry, array in zip(entries, arrays, strict=True):
+            for chunk_id in entry:
+                low, high = entry.bounds(chunk_id.part)
+                server = self.table.primary(entry.shard(chunk_id.part, len(self.table.shards)))
+                part = array[low:high]
+                packed = packs.setdefault(server, [])
+                if not packed or sizes[server] + part.nbytes > FULL:
+                    packed.append([])
+                    sizes[server] = 0
+                packed[-1].append((chunk_id, part, entry))
+                sizes[server] += part.nbytes
+        effects: list[Effect] = []
+        for server, packed in packs.items():
+            messages = [
+                m.Init(
+                    store=entries[0].store,
+                    step=place,  # tells the answers of one server apart
+                    request=number,
+                    epoch=self.epoch,
+                    sync=sync,
+                    entries=tuple({item[2].id: item[2] for item in pack}.values()),
+                    chunks=tuple(item[0] for item in pack),
+                    arrays=tuple(item[1] for item in pack),
+                )
+                for place, pack in enumerate(packed)
+            ]
+            for message in messages:
+                sent = ("init", server, message.step)
+                self._requests[number].parts.add(sent)
+                again = _sender(server, message)
+                effects += self._outbox.ask((*sent, number), again, now)
+        return effects
+
+
+def _sender(server: NodeId, message: m.Message) -> Callable[[], list[Effect]]:
+    return lambda: [Send(server, message)]

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads, after the worker's own pushes so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.effects import Effect, Note, Send
+from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.posting import Packer
+from kvtrain.ps.core.worker.pushes import Pushes
+from kvtrain.ps.core.worker.state import check_array, fill
+
+
+class Pulls(Pushes):
+    """Pulls and their answers."""
+
+    def _pull(self, number: int, request: r.PullRequest, now: float) -> list[Effect]:
+        assert self.table is not None
+        entries = [self._entry(request.store, name, "pull") for name in request.names]
+        for entry, out in zip(entries, request.outs, strict=True):
+            check_array(entry, out, "pull")
+        if not entries:
+            return self._done(number)
+        open_ = self._requests[number]
+        packer = Packer(self.table)
+        reads: dict[NodeId, list[m.ChunkRead]] = {}
+        order = sorted(
+            range(len(entries)), key=lambda i: -request.priorities[i] if request.priorities else 0
+        )
+        for i in order:
+            for chunk_id in entries[i]:
+                chunk = self._chunks[chunk_id]
+                low, high = entries[i].bounds(chunk_id.part)
+                server, view = packer.place(chunk)
+                self._reads[(number, chunk_id)] = request.outs[i][low:high]
+                open_.parts.add(("read", chunk_id))
+                reads.setdefault(server, []).append(m.ChunkRead(chunk_id, view, chunk.last))
+        effects: list[Effect] = []
+        for server in reads:
+            again = self._pull_again(number, request.store, server, tuple(reads[server]))
+            effects += self._outbox.ask(("pull", server, number), again, now)
+        return effects
+
+    def _pull_again(
+        self, number: int, store: int, server: NodeId, reads: tuple[m.ChunkRead, ...]
+    ) -> Callable[[], list[Effect]]:
+        def again() -> list[Effect]:
+            left = tuple(read for read in reads if (number, read.chunk) in self._reads)
+            if not left:
+                self._outbox.answered(("pull", server, number))
+                return []
+            message = m.Pull(store=store, request=number, epoch=self.epoch, chunks=left)
+            return [Send(server, message)]
+
+        return again
+
+    def _on_pull_reply(self, sender: NodeId, message: m.PullReply, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        number = message.request
+        for read, array in zip(message.chunks, message.arrays, strict=False):
+            chunk = self._chunks.get(read.chunk)
+            out = self._reads.get((number, read.chunk))
+            if chunk is None or out is None or not self._is_from_primary(sender, chunk, read.view):
+                continue
+            if not fill(out, array):
+                effects.append(Note(f"{sender} sent {array.size} elements for {read.chunk}"))
+                continue
+            del self._reads[(number, read.chunk)]
+            open_ = self._requests.get(number)
+            if open_ is not None:
+                open_.parts.discard(("read", read.chunk))
+                if not open_.parts:
+                    self._forget_questions(number)
+                    effects += self._done(number)
+        return effects
+
+    def _forget_questions(self, number: int) -> None:
+        assert self.table is not None
+        for info in self.table.servers:
+            self._outbox.answered(("pull", info.node, number))

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contributions: posted, asked after, sent again, acknowledged (PROTOCOL R10, R31)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.effects import Effect, Note, Send
+from kvtrain.ps.core.membership import Epoch, NodeId, Round
+from kvtrain.ps.core.posting import ClientChunk, Packer, Posted
+from kvtrain.ps.core.worker.keys import StoresAndKeys
+from kvtrain.ps.core.worker.state import check_array, fill
+
+
+class Pushes(StoresAndKeys):
+    """Per chunk: idle or in flight, with a queue behind."""
+
+    def _push(self, number: int, request: r.PushRequest, now: float) -> list[Effect]:
+        assert self.table is not None
+        store = self._stores[request.store]
+        entries = [self._entry(request.store, name, "push") for name in request.names]
+        for entry, array in zip(entries, request.arrays, strict=True):
+            if array is not None:
+                check_array(entry, array, "push")
+        for entry, out in zip(entries, request.outs or (), strict=False):
+            check_array(entry, out, "pull")
+        if not entries:
+            return self._done(number)
+        open_ = self._requests[number]
+        packer = Packer(self.table)
+        for i, entry in enumerate(entries):
+            given = request.arrays[i]
+            array = None if given is None else np.array(given)
+            target = request.outs[i] if request.outs is not None else None
+            priority = request.priorities[i] if request.priorities else 0
+            round_ = Round(store.step, store.pushed[entry.spec.name])
+            store.pushed[entry.spec.name] += 1
+            self.last = f"key {entry.spec.name!r}, round {tuple(round_)}"
+            for chunk_id in entry:
+                chunk = self._chunks[chunk_id]
+                low, high = entry.bounds(chunk_id.part)
+                if not store.sync:
+                    round_ = Round(0, (chunk.last.n if chunk.last else 0) + 1)
+                chunk.last = round_
+                posted = Posted(
+                    request=number,
+                    round=round_,
+                    step=store.step,
+                    array=None if array is None else array[low:high],
+                    out=None if target is None else target[low:high],
+                    rescale_grad=request.rescale_grad,
+                    hyper=tuple(c for c in store.hyper.values() if c.number > chunk.hyper_known),
+                    priority=priority,
+                )
+                open_.parts.add((chunk_id, round_))
+                self._busy.add(chunk_id)
+                chunk.queue.append(posted)
+                self._send_queued(chunk, packer, now)
+        return packer.flush(self.epoch)
+
+    def _send_queued(self, chunk: ClientChunk, packer: Packer, now: float) -> None:
+        limit = 1 if self._stores[chunk.entry.store].sync else self.settings.async_window
+        while chunk.queue and len(chunk.in_flight) < limit:
+            posted = chunk.queue.popleft()
+            posted.interval = self.settings.resend_after
+            posted.due = now + posted.interval
+            if self._query_at is None or posted.due < self._query_at:
+                self._query_at = posted.due
+            chunk.in_flight.append(posted)
+            packer.add(chunk, posted)
+
+    def _is_from_primary(self, sender: NodeId, chunk: ClientChunk, view: Epoch) -> bool:
+        """Replies count only from the primary of the installed table, in its view (R19)."""
+        assert self.table is not None
+        return Packer(self.table).place(chunk) == (sender, view)
+
+    def _on_push_reply(self, sender: NodeId, message: m.PushReply, now: float) -> list[Effect]:
+        assert self.table is not None
+        effects: list[Effect] = []
+        packer = Packer(self.table)
+        for i, verdict in enumerate(message.chunks):
+            chunk = self._chunks.get(verdict.chunk)
+            if chunk is None or not self._is_from_primary(sender, chunk, verdict.view):
+                continue
+            posted = chunk.find(verdict.round)
+            if posted is None:
+                continue  # a repeat of what was acknowledged before
+            if posted.out is not None:
+                if i >= len(message.arrays):
+                    continue  # an answer without the value that is wanted
+                if not fill(posted.out, message.arrays[i]):
+                    text = f"{sender} sent {message.arrays[i].size} elements for {verdict.chunk}"
+                    effects.append(Note(text))
+                    continue
+            chunk.in_flight.remove(posted)
+            for command in posted.hyper:
+                chunk.hyper_known = max(chunk.hyper_known, command.number)
+            self._send_queued(chunk, packer, now)
+            if not chunk.busy():
+                self._busy.discard(chunk.id)
+            effects += self._part_done(posted.request, (chunk.id, posted.round))
+        effects += packer.flush(self.epoch)
+        if not self._busy:
+            self._query_at = None
+        if self._after_drain:
+            effects += self._drained(now)
+        return effects
+
+    def _ask_what_became(self, now: float) -> list[Effect]:
+        """Contributions without an answer: ask, without sending them again."""
+        assert self.table is not None
+        packer = Packer(self.table)
+        asked: dict[tuple[NodeId, int, int], list[m.Query]] = {}
+        earliest: float | None = None
+        for chunk_id in sorted(self._busy):
+            chunk = self._chunks[chunk_id]
+            server, view = packer.place(chunk)
+            for posted in chunk.in_flight:
+                if posted.due <= now:
+                    posted.interval = min(posted.interval * 2, self.settings.resend_longest)
+                    posted.due = now + posted.interval
+                    query = m.Query(chunk_id, view, posted.round, posted.out is not None)
+                    asked.setdefault((server, chunk.entry.store, posted.request), []).append(query)
+                earliest = posted.due if earliest is None else min(earliest, posted.due)
+        self._query_at = earliest
+        return [
+            Send(
+                server,
+                m.PushQuery(store=store, request=number, epoch=self.epoch, chunks=tuple(queries)),
+            )
+            for (server, store, number), queries in asked.items()
+        ]
+
+    def _on_missing(self, sender: NodeId, message: m.Missing, now: float) -> list[Effect]:
+        """The server does not hold these: send the same bytes again."""
+        assert self.table is not None
+        packer = Packer(self.table)
+        for query in message.chunks:
+            chunk = self._chunks.get(query.chunk)
+            posted = chunk.find(query.round) if chunk is not None else None
+            if chunk is None or posted is None:
+                continue
+            if self._is_from_primary(sender, chunk, query.view):
+                packer.add(chunk, posted)
+        return packer.flush(self.epoch)

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker holds, and the bookkeeping of its program's requests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kvtrain.errors import (
+    KeyMismatch,
+    KeyNotInitialized,
+)
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.delivery import Outbox
+from kvtrain.ps.core.effects import Complete, Effect, Send
+from kvtrain.ps.core.joining import Identity, Joining
+from kvtrain.ps.core.membership import SCHEDULER, Epoch, NodeId, Role, Round, Table
+from kvtrain.ps.core.posting import Array, ClientChunk
+from kvtrain.ps.core.settings import JobSettings
+from kvtrain.ps.core.shards import ChunkId, KeyEntry, KeySpec
+
+#: the request id of the join itself
+JOIN = 0
+
+
+@dataclass(slots=True, eq=False)
+class Store:
+    """One kv.create of this worker."""
+
+    sync: bool
+    step: int = 0
+    entries: dict[str, KeyEntry] = field(default_factory=dict)
+    #: names this worker has begun to initialise
+    claimed: set[str] = field(default_factory=set)
+    #: pushes of each key in the present step
+    pushed: Counter[str] = field(default_factory=Counter)
+    #: the latest command of each hyper-parameter
+    hyper: dict[str, m.HyperCommand] = field(default_factory=dict)
+    hyper_number: int = 0
+    barriers: int = 0
+    optimizers: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class OpenRequest:
+    """A request that is not complete."""
+
+    request: r.Request
+    #: answers still to come
+    parts: set[Any] = field(default_factory=set)
+    value: Any = None
+
+
+class WorkerState:
+    """The state of a worker; the parts of the role are stacked on it."""
+
+    def __init__(self, identity: Identity, nonce: int, settings: JobSettings, now: float) -> None:
+        self.settings = settings
+        self.joining = Joining(Role.WORKER, identity, nonce, settings, now)
+        self.table: Table | None = None
+        self.failed: Exception | None = None
+        self.left = False
+        self.last = ""
+        self._stores: list[Store] = []
+        self._opening: list[r.OpenStoreRequest] = []
+        self._chunks: dict[ChunkId, ClientChunk] = {}
+        #: chunks with something that is not acknowledged
+        self._busy: set[ChunkId] = set()
+        self._requests: dict[int, OpenRequest] = {}
+        self._next_request = JOIN + 1
+        #: reads: (request, chunk) -> where the value goes
+        self._reads: dict[tuple[int, ChunkId], Array] = {}
+        #: what to do once nothing of a store (None: of any store) is unacknowledged
+        self._after_drain: list[tuple[int | None, Callable[[float], list[Effect]]]] = []
+        self._outbox = Outbox(settings.resend_after, settings.resend_longest)
+        self._query_at: float | None = None
+
+    @property
+    def node(self) -> NodeId:
+        """Who this process is; provisional until welcomed."""
+        return self.joining.node
+
+    @property
+    def welcomed(self) -> bool:
+        """Whether this process is in the job."""
+        return self.table is not None
+
+    @property
+    def num_workers(self) -> int:
+        """Workers of the job."""
+        return self.settings.workers
+
+    @property
+    def epoch(self) -> Epoch:
+        """Of the installed table."""
+        assert self.table is not None
+        return self.table.epoch
+
+    def address_of(self, server: NodeId) -> str:
+        """Where a server of the table listens."""
+        assert self.table is not None
+        return next(info.address for info in self.table.servers if info.node == server)
+
+    def round_of(self, store: int, name: str) -> Round:
+        """The round that the next push of a key belongs to."""
+        held = self._stores[store]
+        return Round(held.step, held.pushed[name])
+
+    def entry(self, store: int, name: str) -> KeyEntry:
+        """The directory entry of a key that this worker has initialised."""
+        return self._stores[store].entries[name]
+
+    def last_round(self, chunk_id: ChunkId) -> Round | None:
+        """This worker's latest contribution to a chunk."""
+        return self._chunks[chunk_id].last
+
+    def rounds_of(self, request: r.PushRequest) -> list[tuple[ChunkId, Round]]:
+        """The names that the contributions of a push will have, by chunk."""
+        store = self._stores[request.store]
+        found = []
+        for name in request.names:
+            for chunk_id in store.entries[name]:
+                last = self._chunks[chunk_id].last
+                sequence = Round(0, (last.n if last else 0) + 1)
+                found.append(
+                    (chunk_id, self.round_of(request.store, name) if store.sync else sequence)
+                )
+        return found
+
+    def step_of(self, store: int) -> int:
+        """This worker's step in `store`."""
+        return self._stores[store].step
+
+    def _done(self, number: int, value: Any = None) -> list[Effect]:
+        return [Complete(number, value)] if self._requests.pop(number, None) is not None else []
+
+    def _answered(self, question: Any, number: int, value: Any = None) -> list[Effect]:
+        return self._done(number, value) if self._outbox.answered(question) else []
+
+    def _part_done(self, number: int, part: Any) -> list[Effect]:
+        """One of several servers has answered."""
+        open_ = self._requests.get(number)
+        if open_ is None or part not in open_.parts:
+            return []
+        self._outbox.answered((*part, number))
+        open_.parts.discard(part)
+        return [] if open_.parts else self._done(number, open_.value)
+
+    def _ask_servers(
+        self, kind: str, number: int, make: Callable[[NodeId], m.Message], now: float
+    ) -> list[Effect]:
+        """Ask every server, again and again, until each has answered."""
+        assert self.table is not None
+        effects: list[Effect] = []
+        for info in self.table.servers:
+            effects += self._ask_server(kind, number, info.node, make(info.node), now)
+        return effects
+
+    def _ask_server(
+        self, kind: str, number: int, server: NodeId, message: m.Message, now: float
+    ) -> list[Effect]:
+        self._requests[number].parts.add((kind, server))
+        return self._outbox.ask((kind, server, number), lambda: [Send(server, message)], now)
+
+    def _ask_scheduler(
+        self, kind: str, number: int, message: m.Message, now: float
+    ) -> list[Effect]:
+        return self._outbox.ask((kind, number), lambda: [Send(SCHEDULER, message)], now)
+
+    def _when_drained(
+        self, store: int | None, then: Callable[[float], list[Effect]], now: float
+    ) -> list[Effect]:
+        if not self._unacknowledged(store):
+            return then(now)
+        self._after_drain.append((store, then))
+        return []
+
+    def _unacknowledged(self, store: int | None) -> bool:
+        if store is None:
+            return bool(self._busy)
+        return any(self._chunks[c].entry.store == store for c in self._busy)
+
+    def _drained(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for item in list(self._after_drain):
+            if not self._unacknowledged(item[0]):
+                self._after_drain.remove(item)
+                effects += item[1](now)
+        return effects
+
+    def _entry(self, store: int, name: str, what: str) -> KeyEntry:
+        entry = self._stores[store].entries.get(name)
+        if entry is None:
+            raise KeyNotInitialized(
+                f"{what} of key {name!r}: this worker (rank {self.node.rank}) has not initialised "
+                f"it in store {store}; call kv.init({name!r}, value) first, on every worker"
+            )
+        return entry
+
+
+def fill(out: Array, array: Array) -> bool:
+    """Write an answer to its place, if it fits."""
+    if array.shape != out.shape or array.dtype != out.dtype:
+        return False
+    np.copyto(out, array)
+    return True
+
+
+def check_spec(spec: KeySpec, array: Array) -> None:
+    if array.dtype != spec.dtype or array.size != int(np.prod(spec.shape, dtype=np.int64)):
+        raise KeyMismatch(
+            f"init of key {spec.name!r}: {array.size} elements of {array.dtype} for "
+            f"{spec.describe()}"
+        )
+
+
+def check_array(entry: KeyEntry, array: Array, what: str) -> None:
+    if array.dtype != entry.spec.dtype or array.size != entry.size or array.ndim != 1:
+        raise KeyMismatch(
+            f"{what} of key {entry.spec.name!r}: got {array.size} elements of {array.dtype}, "
+            f"the key has {entry.spec.describe()}"
+        )

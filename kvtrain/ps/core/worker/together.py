@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What workers do together: barriers, optimizers, hyper-parameters, steps, statistics."""
+
+from __future__ import annotations
+
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.effects import Effect
+from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.worker.pulls import Pulls
+
+
+class Together(Pulls):
+    """Requests that concern the whole store."""
+
+    def _barrier(self, number: int, request: r.BarrierRequest, now: float) -> list[Effect]:
+        """In async everything of before is applied first; in sync that might wait for others
+        who push only after the barrier."""
+        store = self._stores[request.store]
+        message = m.Barrier(store=request.store, step=store.step, request=number, n=store.barriers)
+        store.barriers += 1
+
+        def then(at: float) -> list[Effect]:
+            return self._ask_scheduler("barrier", number, message, at)
+
+        return then(now) if store.sync else self._when_drained(request.store, then, now)
+
+    def _set_optimizer(
+        self, number: int, request: r.SetOptimizerRequest, now: float
+    ) -> list[Effect]:
+        store = self._stores[request.store]
+        store.optimizers += 1
+        message = m.SetOptimizer(
+            store=request.store,
+            request=number,
+            epoch=self.epoch,
+            number=store.optimizers,
+            name=request.name,
+            config=request.config,
+        )
+
+        def then(at: float) -> list[Effect]:
+            return self._ask_servers("optimizer", number, lambda _: message, at)
+
+        return self._when_drained(request.store, then, now)
+
+    def _set_hyper(self, number: int, request: r.SetHyperRequest, now: float) -> list[Effect]:
+        store = self._stores[request.store]
+        store.hyper_number += 1
+        command = m.HyperCommand(store.hyper_number, request.name, float(request.value))
+        store.hyper[request.name] = command
+        return self._done(number)
+
+    def _tick(self, number: int, request: r.TickRequest, now: float) -> list[Effect]:
+        store = self._stores[request.store]
+        store.step += 1
+        store.pushed.clear()
+        store.barriers = 0
+        return self._done(number)
+
+    def _stats(self, number: int, request: r.StatsRequestOf, now: float) -> list[Effect]:
+        self._requests[number].value = []
+        message = m.StatsRequest(store=request.store, request=number, epoch=self.epoch)
+        return self._ask_servers("stats", number, lambda _: message, now)
+
+    def _on_stats_reply(self, sender: NodeId, message: m.StatsReply) -> list[Effect]:
+        open_ = self._requests.get(message.request)
+        if open_ is not None and ("stats", sender) in open_.parts:
+            open_.value.append(message.stats)
+            open_.value.sort(key=lambda stats: int(stats.get("server", 0)))
+        return self._part_done(message.request, ("stats", sender))
