@@ -108,9 +108,11 @@ def _operand(value: Any) -> bool:
 
 
 def _methods(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-    function = FUNCTIONS[name]
+    function, both = FUNCTIONS[name], find(name)
 
     def forward(self: NDArray, other: Any) -> Any:
+        if type(other) is NDArray and self._raw.dtype is other._raw.dtype:
+            return invoke(both, (self, other), {})
         return function(self, other) if _operand(other) else NotImplemented
 
     def reflected(self: NDArray, other: Any) -> Any:

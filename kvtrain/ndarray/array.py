@@ -49,24 +49,39 @@ class NDArray:
     # comparison gives arrays, but an array is still a key by identity
     __hash__ = object.__hash__
 
+    #: set when the array gets a storage: of which generation `_raw` is, and which view of it
+    _generation: int
+    _path: tuple[Callable[[Array], Array], ...]
+    #: set with a gradient: a backward has written it since the last Trainer.step
+    _fresh_grad: bool
+
     def __init__(self, raw: Array, ctx: Context, storage: Storage | None = None) -> None:
         self._raw = raw
         self._ctx = ctx
-        if storage is None:
-            storage = Storage(raw)
+        #: made when it is needed: by a view, a pending pull, a loan, a move
         self._storage = storage
-        self._generation = storage.generation
-        self._path: tuple[Callable[[Array], Array], ...] = ()
         self._entry: Entry = None
         self._grad: NDArray | None = None
-        #: a backward has written the gradient since the last Trainer.step
-        self._fresh_grad = False
+        if storage is not None:
+            self._generation = storage.generation
+            self._path = ()
+
+    def _shared(self) -> Storage:
+        """The storage, made at first need."""
+        storage = self._storage
+        if storage is None:
+            storage = self._storage = Storage(self._raw)
+            self._generation = storage.generation
+            self._path = ()
+        return storage
 
     # ---- the two doors -------------------------------------------------------------------
 
     def _read(self) -> Array:
         """The values, for reading; awaits a pending pull."""
         storage = self._storage
+        if storage is None:
+            return self._raw
         if storage.wait is not None:
             storage.settle()
         if self._generation != storage.generation:
@@ -76,6 +91,8 @@ class NDArray:
     def _write(self) -> Array:
         """The buffer, for writing; awaits a pending pull, leaves a lent buffer alone."""
         storage = self._storage
+        if storage is None:
+            return self._raw
         if storage.wait is not None:
             storage.settle()
         if storage.loans:
@@ -85,35 +102,38 @@ class NDArray:
         return self._raw
 
     def _relocate(self) -> None:
-        raw = self._storage.buffer
+        storage = self._shared()
+        raw = storage.buffer
         for step in self._path:
             raw = step(raw)
         self._raw = raw
-        self._generation = self._storage.generation
+        self._generation = storage.generation
 
     def _fill(self) -> Array:
         """The buffer as it is, for whoever fills a pending array."""
-        if self._generation != self._storage.generation:
+        if self._storage is not None and self._generation != self._storage.generation:
             self._relocate()
         return self._raw
 
     def _set_pending(self, wait: Callable[[], None]) -> None:
         """`wait` fills the buffer; it is called once, before the next use."""
-        self._storage.set_pending(wait)
+        self._shared().set_pending(wait)
 
     def _lend(self) -> Loan:
         """Lend the present values to the transport; later writes go elsewhere."""
-        return Loan(self._storage, self._read())
+        return Loan(self._shared(), self._read())
 
     def _move_to(self, buffer: Array) -> None:
         """Move the whole storage into `buffer` (same shape, dtype); values are kept."""
+        storage = self._shared()
         if self._path:
             raise OperatorError("a view cannot be moved; move the array it is a view of")
         np.copyto(buffer, self._read())
-        self._storage.replace(buffer)
+        storage.replace(buffer)
 
     def _view(self, step: Callable[[Array], Array]) -> NDArray:
-        view = NDArray(step(self._read()), self._ctx, self._storage)
+        storage = self._shared()
+        view = NDArray(step(self._read()), self._ctx, storage)
         view._path = (*self._path, step)
         return view
 
@@ -305,12 +325,14 @@ class NDArray:
         if grad_req not in ("write", "add", "null"):
             raise AutogradError(f"grad_req={grad_req!r}; known: write, add, null")
         self._grad = grad
+        self._fresh_grad = False
         # the variable does not keep its array alive by a cycle
         self._entry = Leaf(weakref.ref(self), grad_req)
 
     def detach(self) -> NDArray:
         """The same values (shared) outside the graph."""
-        out = NDArray(self._read(), self._ctx, self._storage)
+        storage = self._shared()
+        out = NDArray(self._read(), self._ctx, storage)
         out._path = self._path
         return out
 

@@ -12,24 +12,28 @@ from kvtrain.autograd.tape import Node, state
 from kvtrain.context import Context, current_context
 from kvtrain.errors import KVTrainError, OperatorError
 from kvtrain.kernels import xp
+from kvtrain.kernels.quiet import hush, restore
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ops.registry import Op
 
 Array = np.ndarray[Any, Any]
+ndarray = np.ndarray
+new = NDArray.__new__
 
 
 def _own(out: Any, raws: Sequence[Any]) -> Array:
     """`out` as an array that shares no memory with the inputs."""
     if type(out) is not np.ndarray:
         out = np.asarray(out)
-    if out.base is not None or not out.flags.writeable:
-        for raw in raws:
-            if np.may_share_memory(out, raw):
-                return np.array(out, order="C")
-    else:
+    if out.base is None:
         for raw in raws:
             if out is raw:
                 return np.array(out, order="C")
+        if out.flags.writeable:
+            return out
+    for raw in raws:
+        if np.may_share_memory(out, raw):
+            return np.array(out, order="C")
     return out
 
 
@@ -47,12 +51,12 @@ def invoke(
     OperatorError
         The operator cannot take these inputs; names it, their shapes and its attributes.
     """
-    raws = [a._read() for a in inputs]
+    raws = [a._raw if a._storage is None else a._read() for a in inputs]
     if op.modal:
         attrs = {**attrs, "training": state.training}
+    before = hush()
     try:
-        with np.errstate(all="ignore"):
-            result = op.forward(xp, *raws, **attrs)
+        result = op.forward(xp, *raws, **attrs) if attrs else op.forward(xp, *raws)
     except KVTrainError:
         raise
     except (ValueError, TypeError, IndexError, KeyError) as error:
@@ -60,26 +64,50 @@ def invoke(
         raise OperatorError(
             f"{op.name.strip('_')}: {error} (inputs of shape {shapes}; attributes {attrs})"
         ) from error
-    many = isinstance(result, tuple)
-    owned = tuple(_own(r, raws) for r in result) if many else (_own(result, raws),)
+    finally:
+        restore(before)
     if ctx is None:
         ctx = inputs[0]._ctx if inputs else current_context()
-    node = None
-    if state.recording and (op.vjp is not None or not op.public):
-        parents = tuple([a._entry for a in inputs])
-        for entry in parents:
-            if entry is not None:
-                node = Node(op, parents, raws, owned if many else owned[0], attrs)
-                break
-    if out is not None:
-        return _into(out, owned, node)
-    arrays = []
-    for slot, raw in enumerate(owned):
-        array = NDArray(raw, ctx)
+    if type(result) is tuple:
+        owned = tuple([_own(r, raws) for r in result])
+        node = _record(op, inputs, raws, owned, attrs) if state.recording else None
+        if out is not None:
+            return _into(out, owned, node)
+        arrays = [NDArray(raw, ctx) for raw in owned]
         if node is not None:
-            array._entry = (node, slot)
-        arrays.append(array)
-    return arrays if many else arrays[0]
+            for slot, made in enumerate(arrays):
+                made._entry = (node, slot)
+        return arrays
+    raw = result
+    if type(raw) is not ndarray or raw.base is not None:
+        raw = _own(result, raws)
+    else:
+        for given in raws:
+            if given is raw:
+                raw = raw.copy()
+    node = _record(op, inputs, raws, raw, attrs) if state.recording else None
+    if out is not None:
+        return _into(out, (raw,), node)
+    # what NDArray.__init__ does, without the call
+    array = new(NDArray)
+    array._raw = raw
+    array._ctx = ctx
+    array._storage = array._grad = None
+    array._entry = None if node is None else (node, 0)
+    return array
+
+
+def _record(
+    op: Op, inputs: Sequence[NDArray], raws: list[Array], kept: Any, attrs: dict[str, Any]
+) -> Node | None:
+    """A node of the tape, if any input is in the graph."""
+    if op.vjp is None and op.public:
+        return None
+    parents = tuple([a._entry for a in inputs])
+    for entry in parents:
+        if entry is not None:
+            return Node(op, parents, raws, kept, attrs)
+    return None
 
 
 def _into(out: Any, owned: Sequence[Array], node: Node | None) -> Any:

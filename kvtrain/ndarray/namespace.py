@@ -111,10 +111,25 @@ def _signature(op: Op, method: bool) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
+def _defaults(op: Op) -> dict[str, Any] | None:
+    """Attributes of a call that gives arrays only; None: such a call needs sorting out."""
+    required = any(d is _EMPTY and n != "training" for n, d in op.attrs.items())
+    if op.variadic or not op.inputs or required:
+        return None
+    return {n: d for n, d in op.attrs.items() if d is not _EMPTY}
+
+
 def function(name: str, op: Op) -> Callable[..., Any]:
     """The function ``nd.<name>``."""
+    defaults, arrays = _defaults(op), len(op.inputs)
 
     def run(*args: Any, **kwargs: Any) -> Any:
+        if defaults is not None and not kwargs and len(args) == arrays:
+            for value in args:
+                if type(value) is not NDArray:
+                    break
+            else:
+                return invoke(op, args, defaults)
         return call(op, args, kwargs)
 
     run.__name__ = run.__qualname__ = name
