@@ -2,7 +2,7 @@
 """``mx.gluon``: networks, losses, data, training."""
 
 from kvtrain import metric
-from kvtrain.gluon import data, loss, nn, utils
+from kvtrain.gluon import contrib, data, loss, nn, rnn, utils
 from kvtrain.gluon.block import Block, HybridBlock
 from kvtrain.gluon.parameter import Constant, Parameter
 from kvtrain.gluon.parameter_dict import ParameterDict
@@ -15,9 +15,11 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "Trainer",
+    "contrib",
     "data",
     "loss",
     "metric",
     "nn",
+    "rnn",
     "utils",
 ]

@@ -62,8 +62,6 @@ class Block:
         return type(self).__name__.lower()
 
     def __repr__(self) -> str:
-        if not self._children:
-            return f"{type(self).__name__}()"
         lines = "\n".join(
             f"  ({key}): " + repr(child).replace("\n", "\n  ")
             for key, child in self._children.items()
@@ -246,7 +244,7 @@ class Block:
             hook(self, args, out)
         return out
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Outputs from inputs; written by a subclass."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
@@ -340,6 +338,9 @@ class HybridBlock(Block):
             params = {name: p.data(ctx) for name, p in self._reg_params.items()}
         return self.hybrid_forward(nd, x, *args, **params)
 
-    def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Outputs from inputs, with `F` as the namespace; written by a subclass."""
+    def hybrid_forward(self, *args: Any, **kwargs: Any) -> Any:
+        """``hybrid_forward(self, F, x, ..., weight)``: outputs from inputs; `F` is the namespace.
+
+        Written by a subclass.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define hybrid_forward")

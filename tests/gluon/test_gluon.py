@@ -88,7 +88,8 @@ def test_printing() -> None:
     net = nn.HybridSequential()
     net.add(nn.Dense(3, activation="relu"), nn.Dropout(0.5))
     assert repr(net) == (
-        "HybridSequential(\n  (0): Dense(None -> 3, relu)\n  (1): Dropout(p = 0.5, axes=())\n)"
+        "HybridSequential(\n  (0): Dense(None -> 3, Activation(relu))\n"
+        "  (1): Dropout(p = 0.5, axes=())\n)"
     )
     assert repr(nn.Dense(2, in_units=4, prefix="d_").weight) == (
         "Parameter d_weight (shape=(2, 4), dtype=float32)"

@@ -132,7 +132,7 @@ class Dense(HybridBlock):
 
     def __repr__(self) -> str:
         shape = self.weight.shape or (0, 0)
-        act = self.act._act_type if self.act is not None else "linear"
+        act = "linear" if self.act is None else repr(self.act)
         return f"Dense({shape[1] or None} -> {shape[0]}, {act})"
 
 
