@@ -59,6 +59,7 @@ class _Generators:
         self.reset(0)
 
     def reset(self, seed: int) -> None:
+        self.seed = seed
         self.base = seed * 127
         self.streams: list[Stream] = []
 
@@ -85,6 +86,12 @@ def seed(seed_state: int, ctx: Context | str = "all") -> None:
         raise ValueError(f"seed: {seed_state!r} is not an integer")
     with _generators.lock:
         _generators.reset(int(seed_state))
+
+
+def last_seed() -> int:
+    """The seed in force; 0 at the start."""
+    with _generators.lock:
+        return _generators.seed
 
 
 def _draw(count: int, run: Any) -> Array:

@@ -180,6 +180,8 @@ class PolyScheduler(LRScheduler):
         if max_update < 1:
             raise ValueError(f"max_update={max_update} must be at least 1")
         self.power = pwr
+        #: as in MXNet, an optimizer's own learning_rate does not reach this schedule
+        self.base_lr_orig = base_lr
         self.final_lr = final_lr
         self.max_update = max_update
 
@@ -190,7 +192,7 @@ class PolyScheduler(LRScheduler):
     def rate(self, num_update: int) -> float:
         """See the class."""
         left = 1 - self._progress(num_update)
-        return self.final_lr + (self.base_lr - self.final_lr) * left**self.power
+        return self.final_lr + (self.base_lr_orig - self.final_lr) * left**self.power
 
 
 class CosineScheduler(PolyScheduler):
@@ -212,4 +214,4 @@ class CosineScheduler(PolyScheduler):
     def rate(self, num_update: int) -> float:
         """See the class."""
         swing = (1 + math.cos(math.pi * self._progress(num_update))) / 2
-        return self.final_lr + (self.base_lr - self.final_lr) * swing
+        return self.final_lr + (self.base_lr_orig - self.final_lr) * swing

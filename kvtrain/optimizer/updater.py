@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from kvtrain.errors import FormatError
 from kvtrain.ndarray import NDArray
 from kvtrain.ndarray.serialization import dumps, load_frombuffer
+from kvtrain.optimizer import bridge
 from kvtrain.optimizer.base import Optimizer
 
 _MAGIC = b"KVTSTATE"
@@ -38,17 +40,15 @@ class Updater:
         arrays: dict[str, NDArray] = {}
         layout = []
         for index, state in self.states.items():
-            parts = state if isinstance(state, tuple | list) else [] if state is None else [state]
-            layout.append([index, len(parts), state is not None and not isinstance(state, NDArray)])
-            for n, part in enumerate(parts):
+            layout.append([index, bridge.to_plain(bridge.nesting_of(state))])
+            for n, part in enumerate(bridge.flat(state)):
                 arrays[f"{len(layout) - 1}/{n}"] = part
         head: dict[str, Any] = {"layout": layout}
         if dump_optimizer:
             head["optimizer"] = self.optimizer.to_config()
         head["num_update"] = self.optimizer.num_update
-        head["counts"] = [
-            [device, list(counts.items())] for device, counts in self.optimizer._counts.items()
-        ]
+        counts = self.optimizer._all_index_update_counts
+        head["counts"] = [[device, list(held.items())] for device, held in counts.items()]
         text = json.dumps(head).encode()
         return _MAGIC + struct.pack("<Q", len(text)) + text + dumps(arrays)
 
@@ -68,9 +68,9 @@ class Updater:
             head = json.loads(states[start : start + size])
             arrays = load_frombuffer(states[start + size :], "optimizer states") or {}
             found: dict[Any, Any] = {}
-            for place, (index, count, is_tuple) in enumerate(head["layout"]):
-                parts = [arrays[f"{place}/{n}"] for n in range(count)]
-                found[index] = tuple(parts) if is_tuple else parts[0] if parts else None
+            for place, (index, plain) in enumerate(head["layout"]):
+                parts = (arrays[f"{place}/{n}"] for n in itertools.count())
+                found[index] = bridge.rebuild(bridge.from_plain(plain), parts)
             counts = {d: {k: n for k, n in items} for d, items in head["counts"]}
         except (struct.error, ValueError, KeyError, TypeError) as error:
             raise FormatError(f"optimizer states: damaged ({error})") from None
@@ -80,7 +80,7 @@ class Updater:
             self.optimizer.param_dict = held
         self.states = found
         self.optimizer.num_update = head["num_update"]
-        self.optimizer._counts = counts
+        self.optimizer._all_index_update_counts = counts
         self.optimizer._set_current_context(0)
 
 

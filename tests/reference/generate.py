@@ -12,59 +12,6 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-OPTIMIZERS = {
-    "sgd": ("sgd", {"learning_rate": 0.1}),
-    "sgd_wd": ("sgd", {"learning_rate": 0.1, "wd": 0.05}),
-    "sgd_clip": ("sgd", {"learning_rate": 0.1, "wd": 0.01, "clip_gradient": 0.3}),
-    "sgd_rescale": ("sgd", {"learning_rate": 0.1, "rescale_grad": 0.125, "clip_gradient": 0.05}),
-    "momentum": ("sgd", {"learning_rate": 0.05, "momentum": 0.9}),
-    "momentum_all": (
-        "sgd",
-        {
-            "learning_rate": 0.05,
-            "momentum": 0.9,
-            "wd": 0.01,
-            "rescale_grad": 0.5,
-            "clip_gradient": 0.4,
-        },
-    ),
-    "adam": ("adam", {"learning_rate": 0.01}),
-    "adam_wd": ("adam", {"learning_rate": 0.01, "wd": 0.1}),
-    "adam_all": (
-        "adam",
-        {
-            "learning_rate": 0.02,
-            "beta1": 0.8,
-            "beta2": 0.99,
-            "epsilon": 1e-6,
-            "wd": 0.05,
-            "rescale_grad": 0.5,
-            "clip_gradient": 0.3,
-        },
-    ),
-}
-
-
-def optimizers() -> dict:
-    found = {}
-    rng = np.random.RandomState(5)
-    weight = rng.standard_normal((5, 7)).astype("float32")
-    grads = rng.standard_normal((20, 5, 7)).astype("float32")
-    found["weight"], found["grads"] = weight, grads
-    for name, (kind, options) in OPTIMIZERS.items():
-        updater = mx.optimizer.get_updater(mx.optimizer.create(kind, **options))
-        w = mx.nd.array(weight)
-        for grad in grads:
-            updater(0, mx.nd.array(grad), w)
-        found[name] = w.asnumpy()
-    scheduler = mx.lr_scheduler.FactorScheduler(step=4, factor=0.5, base_lr=0.2)
-    updater = mx.optimizer.get_updater(mx.optimizer.create("sgd", lr_scheduler=scheduler))
-    w = mx.nd.array(weight)
-    for grad in grads:
-        updater(0, mx.nd.array(grad), w)
-    found["scheduled"] = w.asnumpy()
-    return found
-
 
 def draws() -> dict:
     found = {}
@@ -115,7 +62,6 @@ def network() -> dict:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    np.savez_compressed(folder / "optimizers.npz", **optimizers())
     np.savez_compressed(folder / "draws.npz", **draws())
     np.savez_compressed(folder / "network.npz", **network())
     arrays = {

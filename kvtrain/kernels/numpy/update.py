@@ -20,8 +20,8 @@ BLOCK = 64 * 1024
 _local = threading.local()
 
 
-def _scratch(dtype: np.dtype[Any], count: int) -> list[Array]:
-    """`count` scratch blocks of this thread."""
+def scratch_blocks(dtype: np.dtype[Any], count: int) -> list[Array]:
+    """`count` scratch blocks of this thread, shared by all kernels."""
     held: dict[Any, list[Array]] | None = getattr(_local, "blocks", None)
     if held is None:
         held = _local.blocks = {}
@@ -29,6 +29,17 @@ def _scratch(dtype: np.dtype[Any], count: int) -> list[Array]:
     while len(blocks) < count:
         blocks.append(np.empty(BLOCK, dtype))
     return blocks
+
+
+def whole(array: Array) -> Array:
+    """Scratch of this thread, as large as `array`; kept for the next one."""
+    held: dict[Any, Array] | None = getattr(_local, "whole", None)
+    if held is None:
+        held = _local.whole = {}
+    buffer = held.get(array.dtype)
+    if buffer is None or buffer.size < array.size:
+        buffer = held[array.dtype] = np.empty(array.size, array.dtype)
+    return buffer[: array.size].reshape(array.shape)
 
 
 def sum_arrays(arrays: Sequence[Array], out: Array) -> Array:
@@ -52,7 +63,7 @@ def sum_arrays(arrays: Sequence[Array], out: Array) -> Array:
     return out
 
 
-def _blocks(run: Callable[..., None], arrays: Sequence[Array]) -> None:
+def blocks(run: Callable[..., None], arrays: Sequence[Array]) -> None:
     """Call `run` on flat blocks of all arrays; strided arrays are handled whole."""
     flat = []
     for array in arrays:
@@ -64,23 +75,66 @@ def _blocks(run: Callable[..., None], arrays: Sequence[Array]) -> None:
         run(*(a[low : low + BLOCK] for a in flat))
 
 
-def _like(scratch: Array, block: Array) -> Array:
+def like(scratch: Array, block: Array) -> Array:
     if block.size <= scratch.size:
         return scratch[: block.size].reshape(block.shape)
     return np.empty(block.shape, scratch.dtype)
 
 
-def _scaled(
+def scaled(
     grad: Array, into: Array, rescale_grad: float, clip_gradient: float | None, kind: Any
 ) -> Array:
     """``clip(rescale_grad * grad)`` into scratch."""
     if rescale_grad == 1.0:
         np.copyto(into, grad, casting="same_kind")
-    else:
+    elif grad.dtype == into.dtype:
         np.multiply(grad, kind(rescale_grad), out=into)
-    if clip_gradient is not None and clip_gradient >= 0:
-        np.clip(into, kind(-clip_gradient), kind(clip_gradient), out=into)
+    else:
+        np.copyto(into, grad, casting="same_kind")
+        np.multiply(into, kind(rescale_grad), out=into)
+    clip(into, clip_gradient, kind)
     return into
+
+
+def clip(values: Array, bound: float | None, kind: Any) -> None:
+    """Limit to ``[-bound, bound]`` in place; None or a negative bound: as they are."""
+    if bound is not None and bound >= 0:
+        np.clip(values, kind(-bound), kind(bound), out=values)
+
+
+def one_minus_power(kind: Any, decay: float, t: int) -> Any:
+    """``1 - decay**t`` in single precision, double for double arrays, as MXNet rounds it."""
+    work = np.float64 if kind is np.float64 else np.float32
+    return work(1.0) - work(decay) ** work(t)
+
+
+def decayed(
+    grad: Array,
+    weight: Array,
+    into: Array,
+    spare: Array,
+    wd: float,
+    rescale_grad: float,
+    clip_gradient: float | None,
+) -> Array:
+    """``clip(rescale_grad * grad + wd * weight)`` into scratch."""
+    kind = into.dtype.type
+    scaled(grad, into, rescale_grad, None, kind)
+    if wd:
+        np.multiply(weight, kind(wd), out=spare)
+        np.add(into, spare, out=into)
+    clip(into, clip_gradient, kind)
+    return into
+
+
+def take_rows(table: Array, rows: Array) -> Array:
+    """``table[rows]``."""
+    return np.take(table, rows, axis=0, mode="clip")
+
+
+def put_rows(table: Array, rows: Array, values: Array) -> None:
+    """``table[rows] = values``; the rows are distinct."""
+    table[rows] = values
 
 
 def sgd_update(
@@ -94,16 +148,16 @@ def sgd_update(
 ) -> None:
     """``weight = (1 - lr * wd) * weight - lr * clip(rescale_grad * grad)``."""
     kind = weight.dtype.type
-    scratch = _scratch(weight.dtype, 1)
+    scratch = scratch_blocks(weight.dtype, 1)
 
     def run(w: Array, g: Array) -> None:
-        t = _scaled(g, _like(scratch[0], w), rescale_grad, clip_gradient, kind)
+        t = scaled(g, like(scratch[0], w), rescale_grad, clip_gradient, kind)
         np.multiply(t, kind(lr), out=t)
         if wd:
             np.multiply(w, kind(1.0) - kind(lr) * kind(wd), out=w)
         np.subtract(w, t, out=w)
 
-    _blocks(run, (weight, grad))
+    blocks(run, (weight, grad))
 
 
 def sgd_mom_update(
@@ -120,20 +174,20 @@ def sgd_mom_update(
     """``mom = momentum * mom - lr * (clip(rescale_grad * grad) + wd * weight)``; then
     ``weight += mom``."""
     kind = weight.dtype.type
-    scratch = _scratch(weight.dtype, 2)
+    scratch = scratch_blocks(weight.dtype, 2)
 
     def run(w: Array, g: Array, m: Array) -> None:
-        t = _scaled(g, _like(scratch[0], w), rescale_grad, clip_gradient, kind)
+        t = scaled(g, like(scratch[0], w), rescale_grad, clip_gradient, kind)
         np.multiply(t, kind(lr), out=t)
         np.multiply(m, kind(momentum), out=m)
         if wd:
-            u = _like(scratch[1], w)
+            u = like(scratch[1], w)
             np.multiply(w, kind(lr) * kind(wd), out=u)
             np.subtract(m, u, out=m)
         np.subtract(m, t, out=m)
         np.add(w, m, out=w)
 
-    _blocks(run, (weight, grad, mom))
+    blocks(run, (weight, grad, mom))
 
 
 def adam_update(
@@ -156,16 +210,11 @@ def adam_update(
     ``var = b2 * var + (1 - b2) * g * g``, ``weight -= lr * mean / (sqrt(var) + epsilon)``.
     """
     kind = weight.dtype.type
-    scratch = _scratch(weight.dtype, 2)
+    scratch = scratch_blocks(weight.dtype, 2)
 
     def run(w: Array, g: Array, m: Array, v: Array) -> None:
-        t = _scaled(g, _like(scratch[0], w), rescale_grad, None, kind)
-        u = _like(scratch[1], w)
-        if wd:
-            np.multiply(w, kind(wd), out=u)
-            np.add(t, u, out=t)
-        if clip_gradient is not None and clip_gradient >= 0:
-            np.clip(t, kind(-clip_gradient), kind(clip_gradient), out=t)
+        u = like(scratch[1], w)
+        t = decayed(g, w, like(scratch[0], w), u, wd, rescale_grad, clip_gradient)
         np.multiply(m, kind(beta1), out=m)
         np.multiply(t, kind(1.0) - kind(beta1), out=u)
         np.add(m, u, out=m)
@@ -179,4 +228,4 @@ def adam_update(
         np.multiply(t, kind(lr), out=t)
         np.subtract(w, t, out=w)
 
-    _blocks(run, (weight, grad, mean, var))
+    blocks(run, (weight, grad, mean, var))

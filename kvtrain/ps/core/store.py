@@ -30,6 +30,10 @@ class BlockOptimizer(Protocol):
 
     begin_num_update: int
 
+    @property
+    def blockwise(self) -> bool:
+        """Any cut of an array gives the same bits; else it wants the whole key in its shape."""
+
     def state_arrays(self, weight: Array) -> tuple[Array, ...]:
         """Fresh state for a slice of weights."""
 
@@ -74,6 +78,8 @@ class StoredChunk:
     #: PROTOCOL version: records applied
     version: int
     _weight: Array
+    #: shape of the key, if this chunk is the whole of it
+    shape: tuple[int, ...] | None = None
     state: tuple[Array, ...] | None = None
     #: which of the store's optimizers made `state`, and the version at which it began
     optimizer_number: int = 0
@@ -178,8 +184,11 @@ class Arithmetic:
         """
         weight = chunk.begin()
         optimizer = optimizers.under(chunk.hyper)
+        shape = chunk.shape if chunk.shape is not None else weight.shape
         if chunk.optimizer_number != optimizers.number:
-            chunk.state = optimizer.state_arrays(weight)
+            chunk.state = optimizer.state_arrays(
+                weight if optimizer.blockwise else weight.reshape(shape)
+            )
             chunk.optimizer_number = optimizers.number
             chunk.base_version = chunk.version
         if not arrays:
@@ -199,6 +208,12 @@ class Arithmetic:
                 for a, s in zip(arrays, scales, strict=True)
             ]
             hyper = replace(hyper, rescale_grad=1.0)
+        if not optimizer.blockwise:
+            whole = arrays[0]
+            if len(arrays) > 1:
+                whole = xp.sum_arrays(list(arrays), out=np.empty_like(weight))
+            optimizer.update_block(weight.reshape(shape), whole.reshape(shape), chunk.state, hyper)
+            return
         scratch = self._block(weight.dtype)
         for low in range(0, weight.size, BLOCK):
             block = weight[low : low + BLOCK]

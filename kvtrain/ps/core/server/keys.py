@@ -40,7 +40,8 @@ class Keys(Contributions):
                 SyncLedger() if message.sync else AsyncLedger(window=self.settings.async_window)
             )
             name: str | int = int(entry.spec.name) if entry.spec.numeric else entry.spec.name
-            stored = StoredChunk(chunk_id, name, 0, np.array(array))
+            whole = entry.spec.shape if entry.spec.whole else None
+            stored = StoredChunk(chunk_id, name, 0, np.array(array), whole)
             self._entries[entry.id] = entry
             self._chunks[chunk_id] = Chunk(stored, entry, ledger)
             fresh.append(chunk_id)
