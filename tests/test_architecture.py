@@ -51,6 +51,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kvtrain.initializer": ARRAYS,
     "kvtrain.metric": (*ARRAYS, "kvtrain.metric"),
     "kvtrain.ps.core": ("kvtrain.errors", "kvtrain._version", "kvtrain.ps.core"),
+    "kvtrain.ps.core.codecs": ("kvtrain.errors", "kvtrain.compression", "kvtrain.ps.core"),
+    "kvtrain.ps.core.posting": ("kvtrain.errors", "kvtrain.compression", "kvtrain.ps.core"),
     "kvtrain.ps.core.store": ("kvtrain.errors", "kvtrain.kernels", "kvtrain.ps.core"),
     "kvtrain.checkpoint": (*ARRAYS, "kvtrain.ps.core", "kvtrain.checkpoint"),
     "kvtrain.ps.net": (*BASE, "kvtrain.checkpoint", "kvtrain.kernels", "kvtrain.ps"),

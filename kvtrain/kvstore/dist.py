@@ -64,12 +64,19 @@ class DistKVStore(KVStore):
                     shape=value.shape,
                     dtype=name,
                     whole=self._whole,
+                    compression=self._compression_of(value),
                 )
             )
         arrays = tuple(np.ascontiguousarray(v._read()).reshape(-1) for v in values)
         self._node.call(r.InitRequest(self._store, tuple(specs), arrays))
         for key, value in zip(keys, values, strict=True):
             self._shapes[key] = (value.shape, np.dtype(value.dtype))
+
+    def _compression_of(self, value: NDArray) -> str:
+        """Whole numbers are sent as they are."""
+        if self._codec is None or np.dtype(value.dtype).kind != "f":
+            return ""
+        return self._codec.describe()
 
     def _check(self, key: Key, arrays: list[NDArray], what: str) -> None:
         held = self._shapes.get(key)
@@ -197,10 +204,13 @@ class DistKVStore(KVStore):
         self._node.call(r.SetHyperRequest(self._store, name, float(value)))
 
     def set_gradient_compression(self, compression_params: dict[str, Any]) -> None:
-        """Not supported yet on servers."""
+        """As :meth:`KVStore.set_gradient_compression`; every worker must set the same."""
         super().set_gradient_compression(compression_params)
-        if self._codec is not None:
-            raise ConfigError(f"gradient compression {self._codec.name!r}: not on servers yet")
+        if self._codec is not None and self.rank == 0 and self._node.same_host():
+            self._node.note(
+                f"gradient compression {self._codec.name!r} between processes of one host costs "
+                "more than it saves; it pays over a network only"
+            )
 
     def save_optimizer_states(
         self, fname: str | os.PathLike[str], dump_optimizer: bool = False

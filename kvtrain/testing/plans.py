@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain import compression
 from kvtrain.kernels import xp
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.shards import KeySpec
@@ -47,6 +48,8 @@ class Plan:
     longest_delay: float
     #: kill a worker or server at this time: (role name, rank, seconds)
     kill: tuple[str, int, float] | None = None
+    #: description of the codec of every key; empty: none
+    compression: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -81,6 +84,11 @@ class Plan:
             role = rng.choice(("worker", "server"))
             rank = rng.randrange(workers if role == "worker" else servers)
             plan.kill = (role, rank, rng.uniform(0.0, 4.0))
+        if rng.random() < 0.15:
+            kind = rng.choice(({"type": "2bit"}, {"type": "1bit"}, {"type": "topk", "ratio": 0.3}))
+            codec = compression.create(kind)
+            assert codec is not None
+            plan.compression = codec.describe()
         return plan
 
     # ---- payloads -------------------------------------------------------------------------
@@ -88,7 +96,13 @@ class Plan:
     def specs(self, store: int) -> tuple[KeySpec, ...]:
         """The keys of a store."""
         return tuple(
-            KeySpec(name=f"k{i}", numeric=False, shape=(size,), dtype="float32")
+            KeySpec(
+                name=f"k{i}",
+                numeric=False,
+                shape=(size,),
+                dtype="float32",
+                compression=self.compression,
+            )
             for i, size in enumerate(self.stores[store])
         )
 
@@ -122,9 +136,10 @@ class Plan:
         """Workers that take part in a step."""
         return [rank for rank in range(self.workers) if step < self.steps[rank]]
 
-    def final(self, store: int, key: int) -> Array:
-        """Weights at the end of an undisturbed synchronous job."""
-        weight = self.first(store, key, 0)
+    def final(self, store: int, key: int, low: int, high: int) -> Array:
+        """A chunk's weights at the end of an undisturbed synchronous job."""
+        weight = self.first(store, key, 0)[low:high]
+        received = [Received(self.compression) for _ in range(self.workers)]
         lr = LR
         for step in range(max(self.steps)):
             live = self.live(step)
@@ -132,9 +147,28 @@ class Plan:
                 if n == 0:
                     rates = [self.rate(rank, step) for rank in live]
                     lr = next((rate for rate in rates if rate is not None), lr)
-                parts = [self.payload(store, key, rank, step, n) for rank in live]
+                parts = [
+                    received[rank](self.payload(store, key, rank, step, n)[low:high])
+                    for rank in live
+                ]
                 weight = apply(weight, parts, lr if self.optimizer else None)
         return weight
+
+
+class Received:
+    """What servers get of one worker's contributions to a chunk, in their order."""
+
+    def __init__(self, description: str) -> None:
+        codec = compression.from_text(description)
+        self._feedback = None if codec is None else compression.ErrorFeedback(codec)
+
+    def __call__(self, payload: Array) -> Array:
+        """The values of the next contribution."""
+        if self._feedback is None:
+            return payload
+        out = np.empty_like(payload)
+        self._feedback.compressor.decompress(self._feedback.compress(payload), out)
+        return out
 
 
 def apply(weight: Array, parts: list[Array], lr: float | None) -> Array:

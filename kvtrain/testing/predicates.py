@@ -11,7 +11,7 @@ import numpy as np
 from kvtrain.ps.core.membership import Epoch, Round, Table
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.store import Record
-from kvtrain.testing.plans import LR, Plan, apply
+from kvtrain.testing.plans import LR, Plan, Received, apply
 
 Array = np.ndarray[Any, Any]
 
@@ -30,6 +30,10 @@ class Witness:
         self._counted: dict[tuple[ChunkId, Round, int], int] = defaultdict(int)
         self._hyper: dict[tuple[int, Round], Any] = {}
         self._members: dict[tuple[int, int], tuple[int, ...]] = {}
+        #: (chunk, rank) -> what arrives of that worker's next contribution
+        self._received: dict[tuple[ChunkId, int], Received] = defaultdict(
+            lambda: Received(plan.compression)
+        )
         self.lost = False
 
     def key_of(self, chunk: ChunkId) -> tuple[int, int]:
@@ -55,7 +59,9 @@ class Witness:
             self._counted[name] += 1
             assert self._counted[name] == 1, f"I1: {name} is in two records"
             step, n = self._place(node.rank, record.round)
-            sent = plan.payload(store, key, node.rank, step, n)[low:high]
+            sent = self._received[(chunk, node.rank)](
+                plan.payload(store, key, node.rank, step, n)[low:high]
+            )
             assert array.tobytes() == sent.tobytes(), f"I1: {name} holds another payload"
             parts.append(np.asarray(array))
         if plan.sync:
@@ -114,7 +120,7 @@ class Witness:
             inside = sum(len(record.members) for record in self.records[chunk])
             assert inside == expected, f"I1: {inside} of {expected} contributions to {chunk}"
             if plan.sync:
-                final = plan.final(store, key)[low:high]
+                final = plan.final(store, key, low, high)
                 last = self.states[chunk][-1]
                 assert last.tobytes() == final.tobytes(), f"I6: {chunk} ends with other bits"
         names = {chunk.key for chunk in self.states}

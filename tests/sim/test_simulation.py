@@ -36,6 +36,8 @@ def test_the_plans_cover_what_they_should() -> None:
         lambda p: p.barriers and p.sync,
         lambda p: len(p.stores) == 2,
         lambda p: p.hyper and p.optimizer and p.sync and p.servers > 1,
+        lambda p: p.compression != "" and p.drop and p.sync,
+        lambda p: p.compression != "" and p.drop and not p.sync,
     ):
         assert sum(map(what, plans)) >= 3
 

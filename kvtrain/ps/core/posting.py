@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.compression import ErrorFeedback
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round, Table
@@ -29,13 +30,15 @@ class Posted:
     request: int
     round: Round
     step: int
-    #: private copy; None: empty
+    #: private copy, encoded if `codec` says so; None: empty
     array: Array | None
     #: where the new value goes, if it was wanted
     out: Array | None
     rescale_grad: float | None
     hyper: tuple[m.HyperCommand, ...]
     priority: int
+    #: wire code of `array`
+    codec: int = 0
     #: when to ask what became of it, and the time until the repeat after that
     due: float = 0.0
     interval: float = 0.0
@@ -54,6 +57,8 @@ class ClientChunk:
     last: Round | None = None
     #: commands up to this number are in force at the server for this chunk
     hyper_known: int = 0
+    #: encodes this worker's contributions; None: they are sent as they are
+    feedback: ErrorFeedback | None = None
 
     def busy(self) -> bool:
         """Whether anything is not acknowledged."""
@@ -119,7 +124,11 @@ class Packer:
             want=first.out is not None,
             chunks=tuple(
                 m.Contribution(
-                    chunk=c.id, view=self.place(c)[1], round=p.round, empty=p.array is None
+                    chunk=c.id,
+                    view=self.place(c)[1],
+                    round=p.round,
+                    empty=p.array is None,
+                    codec=p.codec,
                 )
                 for c, p in pack
             ),

@@ -40,10 +40,22 @@ class KeySpec:
     storage: str = "default"
     #: True: never cut (its optimizer needs norms over the whole key)
     whole: bool = False
+    #: "sync", "async" or "ssp"; empty: as the type of the store says
+    consistency: str = ""
+    #: description of the gradient codec; empty: none
+    compression: str = ""
+    #: how rows of a row-sparse key arise that nobody gave values; empty: as zeros
+    initializer: str = ""
 
     def describe(self) -> str:
         """``shape (2, 3), dtype float32, storage default``, for error texts."""
-        return f"shape {self.shape}, dtype {self.dtype}, storage {self.storage}"
+        more = {
+            "consistency": self.consistency,
+            "compression": self.compression,
+            "initializer": self.initializer,
+        }
+        shown = "".join(f", {name} {value}" for name, value in more.items() if value)
+        return f"shape {self.shape}, dtype {self.dtype}, storage {self.storage}{shown}"
 
 
 @dataclass(frozen=True, slots=True)

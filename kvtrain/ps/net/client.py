@@ -104,6 +104,14 @@ class WorkerNode:
         """The round that the next push of a key belongs to."""
         return self._core.round_of(store, name)
 
+    def same_host(self) -> bool:
+        """Whether every server is a process of this host."""
+        return self._core.servers_on(platform.host_name())
+
+    def note(self, text: str) -> None:
+        """Tell the user."""
+        self._note(text)
+
     # ---- requests ---------------------------------------------------------------------------
 
     def join(self) -> None:

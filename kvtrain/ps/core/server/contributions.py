@@ -15,11 +15,12 @@ from kvtrain.errors import (
     to_wire,
 )
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.codecs import decoded
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import SCHEDULER, NodeId, Round
 from kvtrain.ps.core.rounds import AsyncLedger, Part, Standing, SyncLedger
 from kvtrain.ps.core.server.commits import Commits
-from kvtrain.ps.core.server.state import Chunk, Store, check_array
+from kvtrain.ps.core.server.state import Chunk, Store
 from kvtrain.ps.core.shards import ChunkId
 
 
@@ -38,8 +39,6 @@ class Contributions(Commits):
                 self._keep_early(sender, part.chunk, part.round, alone, now)
                 continue
             self._check_view(chunk, part.chunk, part.view)
-            if not part.empty:
-                check_array(chunk.entry, part.chunk, array, "push")
             effects += self._contribute(sender, message, part, array, chunk, store, now)
         return effects
 
@@ -56,7 +55,7 @@ class Contributions(Commits):
         part = Part(
             node=sender,
             round=given.round,
-            array=None if given.empty else array,
+            array=None if given.empty else decoded(chunk.entry, given.chunk, given.codec, array),
             want=message.want,
             rescale_grad=message.rescale_grad,
             hyper=message.hyper,
@@ -71,7 +70,7 @@ class Contributions(Commits):
         if standing is Standing.NEW:
             store.counters["contributions"] += 1
             store.counters["pushes"] += given.chunk.part == 0
-            store.counters["bytes_in"] += 0 if part.array is None else int(part.array.nbytes)
+            store.counters["bytes_in"] += 0 if given.empty else int(array.nbytes)
             self.last = f"key {chunk.entry.spec.name!r}, round {tuple(given.round)}"
         else:
             store.counters["absorbed"] += 1

@@ -10,11 +10,12 @@ from kvtrain.errors import (
     RemoteProtocolError,
 )
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.codecs import check_plain
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId
 from kvtrain.ps.core.rounds import AsyncLedger, SyncLedger
 from kvtrain.ps.core.server.contributions import Contributions
-from kvtrain.ps.core.server.state import Chunk, check_array
+from kvtrain.ps.core.server.state import Chunk
 from kvtrain.ps.core.shards import ChunkId
 from kvtrain.ps.core.store import StoredChunk
 
@@ -35,7 +36,7 @@ class Keys(Contributions):
             if entry is None or not 0 <= chunk_id.part < entry.chunks:
                 raise RemoteProtocolError(f"Init: {chunk_id} is not in the directory it came with")
             self._check_primary(entry, chunk_id)
-            check_array(entry, chunk_id, array, "init")
+            check_plain(entry, chunk_id, array, "init")
             ledger = (
                 SyncLedger() if message.sync else AsyncLedger(window=self.settings.async_window)
             )

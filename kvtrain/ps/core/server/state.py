@@ -7,11 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from kvtrain.errors import (
     JobError,
-    KeyMismatch,
     RemoteProtocolError,
     to_wire,
 )
@@ -177,13 +174,4 @@ class ServerState:
                 name=name,
                 fields=tuple(map(str, fields)),
             ),
-        )
-
-
-def check_array(entry: KeyEntry, chunk_id: ChunkId, array: np.ndarray[Any, Any], what: str) -> None:
-    low, high = entry.bounds(chunk_id.part)
-    if array.dtype != entry.spec.dtype or array.ndim != 1 or array.size != high - low:
-        raise KeyMismatch(
-            f"{what} of key {entry.spec.name!r}, chunk {chunk_id.part}: got {array.size} elements "
-            f"of {array.dtype}, it has {high - low} of {entry.spec.dtype}"
         )

@@ -12,6 +12,7 @@ from kvtrain.errors import (
 )
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.codecs import feedback_for
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import NodeId
 from kvtrain.ps.core.posting import Array, ClientChunk
@@ -62,7 +63,7 @@ class StoresAndKeys(WorkerState):
         for entry in message.entries:
             store.entries[entry.spec.name] = entry
             for chunk_id in entry:
-                self._chunks[chunk_id] = ClientChunk(chunk_id, entry)
+                self._chunks[chunk_id] = ClientChunk(chunk_id, entry, feedback=feedback_for(entry))
         if self.node.rank != 0:
             return self._done(number)
         copies, open_.value = open_.value, None

@@ -7,6 +7,7 @@ import numpy as np
 
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.codecs import PLAIN
 from kvtrain.ps.core.effects import Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round
 from kvtrain.ps.core.posting import ClientChunk, Packer, Posted
@@ -32,7 +33,8 @@ class Pushes(StoresAndKeys):
         packer = Packer(self.table)
         for i, entry in enumerate(entries):
             given = request.arrays[i]
-            array = None if given is None else np.array(given)
+            coded = bool(entry.spec.compression)
+            array = given if given is None or coded else np.array(given)
             target = request.outs[i] if request.outs is not None else None
             priority = request.priorities[i] if request.priorities else 0
             round_ = Round(store.step, store.pushed[entry.spec.name])
@@ -44,11 +46,15 @@ class Pushes(StoresAndKeys):
                 if not store.sync:
                     round_ = Round(0, (chunk.last.n if chunk.last else 0) + 1)
                 chunk.last = round_
+                part = None if array is None else array[low:high]
+                if part is not None and chunk.feedback is not None:
+                    part = chunk.feedback.compress(part)
                 posted = Posted(
                     request=number,
                     round=round_,
                     step=store.step,
-                    array=None if array is None else array[low:high],
+                    array=part,
+                    codec=PLAIN if chunk.feedback is None else chunk.feedback.compressor.code,
                     out=None if target is None else target[low:high],
                     rescale_grad=request.rescale_grad,
                     hyper=tuple(c for c in store.hyper.values() if c.number > chunk.hyper_known),

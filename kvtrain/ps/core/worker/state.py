@@ -106,6 +106,11 @@ class WorkerState:
         assert self.table is not None
         return next(info.address for info in self.table.servers if info.node == server)
 
+    def servers_on(self, host: str) -> bool:
+        """Whether all servers of the table run on `host`."""
+        assert self.table is not None
+        return all(info.host == host for info in self.table.servers)
+
     def round_of(self, store: int, name: str) -> Round:
         """The round that the next push of a key belongs to."""
         held = self._stores[store]
