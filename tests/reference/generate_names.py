@@ -122,7 +122,7 @@ def names_of(module):
         value = getattr(module, name)
         home = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
         own = isinstance(home, str) and f"{home}.".startswith(
-            HOMES.get(module.__name__, ()) + (f"{module.__name__}.",)
+            (*HOMES.get(module.__name__, ()), f"{module.__name__}.")
         )
         if name in listed or (own and not name.startswith("gen_")):
             found[name] = kind_of(value)
