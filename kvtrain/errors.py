@@ -8,6 +8,7 @@
     +-- ConfigError            an option, environment variable or file with a bad value
     +-- NotLaunched            a distributed store outside a job
     +-- OperatorError          wrong shape, dtype or attribute of an operator
+    +-- NotSupportedForSparseNDArray   an operation that only dense arrays have
     +-- AutogradError          backward without a graph, a freed graph, ...
     +-- DeferredInitializationError   a parameter whose shape is not known yet
     +-- FormatError            a file that cannot be read as what it claims to be
@@ -86,6 +87,10 @@ class NotLaunched(KVTrainError, RuntimeError):
 
 class OperatorError(KVTrainError, ValueError):
     """An operator got a wrong shape, dtype, context or attribute."""
+
+
+class NotSupportedForSparseNDArray(KVTrainError, NotImplementedError):
+    """Only dense arrays can do this; ``tostype('default')`` makes one."""
 
 
 class AutogradError(KVTrainError, RuntimeError):

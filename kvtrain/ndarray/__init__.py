@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from kvtrain.ndarray import arithmetic, gradient, namespace, random
+from kvtrain.ndarray import arithmetic, gradient, namespace, random, sparse
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.composed import (
     BatchNorm,
@@ -46,6 +46,7 @@ def waitall() -> None:
     settle_all()
 
 
+sparse.install(_functions)
 for _name, _function in _functions.items():
     if _name not in globals():
         globals()[_name] = _function
@@ -71,6 +72,7 @@ __all__ = [
     "ones",
     "random",
     "save",
+    "sparse",
     "split_v2",
     "waitall",
     "zeros",

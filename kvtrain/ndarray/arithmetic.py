@@ -121,7 +121,7 @@ def _methods(name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callabl
     def in_place(self: NDArray, other: Any) -> Any:
         if not _operand(other):
             return NotImplemented
-        self._write_in_graph()
+        self._refuse_in_graph()
         return function(self, other, out=self)
 
     return forward, reflected, in_place

@@ -18,6 +18,7 @@ import numpy as np
 from kvtrain.autograd.tape import Entry, Leaf, state
 from kvtrain.context import Context, usable
 from kvtrain.errors import AutogradError, OperatorError
+from kvtrain.kernels.stored import dense
 from kvtrain.ndarray.storage import Loan, Storage
 from kvtrain.ops.shape import reshape_to
 
@@ -26,6 +27,10 @@ IN_PLACE = (
     "an array of the computational graph cannot be written inside record(): its gradient would "
     "be wrong; write outside, or compute a new array"
 )
+
+
+class SparseOperand(Exception):
+    """An operator met a sparse array; it starts again at the door for those."""
 
 
 class NDArray:
@@ -46,6 +51,7 @@ class NDArray:
         "_storage",
     )
     __array_priority__ = 1000.0
+    _sparse = False
     # comparison gives arrays, but an array is still a key by identity
     __hash__ = object.__hash__
 
@@ -100,6 +106,14 @@ class NDArray:
         if self._generation != storage.generation:
             self._relocate()
         return self._raw
+
+    def _operand(self) -> Array:
+        """The values for an operator; a sparse array raises :class:`SparseOperand`."""
+        return self._read()
+
+    def _assign(self, values: Any) -> None:
+        """Take over `values`: raw ones of the same shape, dense or stored, in this dtype."""
+        np.copyto(self._write_in_graph(), dense(values), casting="unsafe")
 
     def _relocate(self) -> None:
         storage = self._shared()
@@ -263,7 +277,7 @@ class NDArray:
             return other
         if other.shape != self.shape:
             raise OperatorError(f"copyto: shape {self.shape} does not fit {other.shape}")
-        np.copyto(other._write_in_graph(), self._read(), casting="unsafe")
+        other._assign(self._read())
         return other
 
     def as_in_context(self, context: Context) -> NDArray:
@@ -283,10 +297,8 @@ class NDArray:
         return self
 
     def tostype(self, stype: str) -> NDArray:
-        """Itself for ``"default"``; other storage types are not there yet."""
-        if stype != "default":
-            raise OperatorError(f"storage type {stype!r} is not supported; known: default")
-        return self
+        """A copy in storage ``"default"``, ``"row_sparse"`` or ``"csr"``."""
+        return self.cast_storage(stype)  # type: ignore[attr-defined, no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"values": self.asnumpy(), "ctx": (self._ctx.device_type, self._ctx.device_id)}
@@ -318,8 +330,11 @@ class NDArray:
         ----------
         grad_req : {'write', 'add', 'null'}
             Whether a backward pass replaces the gradient, adds to it, or leaves it alone.
+        stype : {'default', 'row_sparse', 'csr'}, optional
+            Storage of the gradient; default: as the array.
         """
-        self._attach(NDArray(np.zeros_like(self._read(), order="C"), self._ctx), grad_req)
+        grad: NDArray = self._new_grad(stype or "default")  # type: ignore[attr-defined]
+        self._attach(grad, grad_req)
 
     def _attach(self, grad: NDArray | None, grad_req: str) -> None:
         if grad_req not in ("write", "add", "null"):
@@ -336,10 +351,14 @@ class NDArray:
         out._path = self._path
         return out
 
-    def _write_in_graph(self) -> Array:
-        """The write door, closed for arrays of the graph while recording."""
+    def _refuse_in_graph(self) -> None:
+        """Arrays of the graph are not written while recording."""
         if state.recording and self._entry is not None:
             raise AutogradError(IN_PLACE)
+
+    def _write_in_graph(self) -> Array:
+        """The write door, closed for arrays of the graph while recording."""
+        self._refuse_in_graph()
         return self._write()
 
     # ---- indexing and views --------------------------------------------------------------

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from kvtrain.context import Context, current_context, usable
-from kvtrain.errors import OperatorError
 from kvtrain.ndarray.array import NDArray
+from kvtrain.ndarray.stored.creation import array as sparse_array
+from kvtrain.ndarray.stored.creation import sparse_source
+from kvtrain.ndarray.stored.creation import zeros as sparse_zeros
 
 Shape = int | Sequence[int]
 
@@ -33,6 +35,8 @@ def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> N
         Default: that of an NDArray, else float32.
     """
     ctx = usable(ctx)
+    if sparse_source(source_array):
+        return sparse_array(source_array, ctx, dtype)
     if isinstance(source_array, NDArray):
         raw = source_array._read()
         return NDArray(np.array(raw, dtype or raw.dtype, order="C"), ctx)
@@ -56,17 +60,21 @@ def from_numpy(ndarray: np.ndarray[Any, Any], zero_copy: bool = True) -> NDArray
     return NDArray(ndarray, current_context())
 
 
-def empty(shape: Shape, ctx: Context | None = None, dtype: Any = None) -> NDArray:
-    """An array whose values are not set."""
+def empty(
+    shape: Shape, ctx: Context | None = None, dtype: Any = None, stype: str | None = None
+) -> NDArray:
+    """An array whose values are not set; without elements in a sparse storage `stype`."""
+    if stype not in (None, "default"):
+        return sparse_zeros(str(stype), shape, ctx, dtype)
     return NDArray(np.empty(_shape(shape), dtype or np.float32), usable(ctx))
 
 
 def zeros(
     shape: Shape, ctx: Context | None = None, dtype: Any = None, stype: str | None = None, **kw: Any
 ) -> NDArray:
-    """An array of zeros."""
+    """An array of zeros in storage `stype` (``'default'``, ``'row_sparse'``, ``'csr'``)."""
     if stype not in (None, "default"):
-        raise OperatorError(f"zeros: storage type {stype!r} is not supported; known: default")
+        return sparse_zeros(str(stype), shape, ctx, dtype)
     return NDArray(np.zeros(_shape(shape), dtype or np.float32), usable(ctx))
 
 

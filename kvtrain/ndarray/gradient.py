@@ -10,7 +10,9 @@ import numpy as np
 from kvtrain.autograd.tape import Leaf, Walk, state
 from kvtrain.errors import AutogradError
 from kvtrain.kernels import xp
+from kvtrain.kernels.stored import Csr, Rows, dense
 from kvtrain.ndarray.array import NDArray
+from kvtrain.ndarray.stored.array import raw_of
 
 
 def as_list(value: Any) -> list[Any]:
@@ -88,11 +90,16 @@ def _deliver(leaf: Leaf, grad: Any) -> None:
     if leaf.req == "null" or array is None or array._grad is None or array._entry is not leaf:
         return
     array._fresh_grad = True
-    raw = array._grad._write()
-    if leaf.req == "add":
-        np.add(raw, grad, out=raw, casting="unsafe")
+    target = array._grad
+    if leaf.req == "add" and target._sparse:
+        target._assign(raw_of(target) + grad)
+    elif leaf.req == "add":
+        raw = target._write()
+        np.add(raw, dense(grad), out=raw, casting="unsafe")
+    elif target._sparse or isinstance(grad, Rows | Csr):
+        target._assign(grad)
     else:
-        np.copyto(raw, grad, casting="unsafe")
+        np.copyto(target._write(), grad, casting="unsafe")
 
 
 def _backward(

@@ -13,7 +13,10 @@ from kvtrain.context import Context, current_context
 from kvtrain.errors import KVTrainError, OperatorError
 from kvtrain.kernels import xp
 from kvtrain.kernels.quiet import hush, restore
-from kvtrain.ndarray.array import NDArray
+from kvtrain.kernels.stored import Csr, Rows
+from kvtrain.ndarray.array import NDArray, SparseOperand
+from kvtrain.ndarray.stored.array import raw_of, wrap
+from kvtrain.ndarray.stored.rules import find_rule
 from kvtrain.ops.registry import Op
 
 Array = np.ndarray[Any, Any]
@@ -51,7 +54,10 @@ def invoke(
     OperatorError
         The operator cannot take these inputs; names it, their shapes and its attributes.
     """
-    raws = [a._raw if a._storage is None else a._read() for a in inputs]
+    try:
+        raws = [a._raw if a._storage is None else a._operand() for a in inputs]
+    except SparseOperand:
+        return _invoke_sparse(op, inputs, attrs, out, ctx)
     if op.modal:
         attrs = {**attrs, "training": state.training}
     before = hush()
@@ -80,6 +86,8 @@ def invoke(
         return arrays
     raw = result
     if type(raw) is not ndarray or raw.base is not None:
+        if isinstance(raw, Rows | Csr):
+            return _finish(op, inputs, raws, raw, attrs, out, ctx)
         raw = _own(result, raws)
     else:
         for given in raws:
@@ -93,6 +101,48 @@ def invoke(
     array._raw = raw
     array._ctx = ctx
     array._storage = array._grad = None
+    array._entry = None if node is None else (node, 0)
+    return array
+
+
+def _invoke_sparse(
+    op: Op, inputs: Sequence[NDArray], attrs: dict[str, Any], out: Any, ctx: Context | None
+) -> Any:
+    """Run the operator's sparse rule, or the operator on dense copies where it has none."""
+    found = find_rule(op)
+    if found is not None:
+        forward, recorded = found
+        raws = [raw_of(a) for a in inputs]
+        before = hush()
+        try:
+            result = forward(xp, *raws, **attrs)
+        except (ValueError, TypeError, IndexError) as error:
+            shapes = ", ".join(f"{a.stype} {a.shape}" for a in inputs)
+            raise OperatorError(
+                f"{op.name.strip('_')}: {error} (inputs {shapes}; attributes {attrs})"
+            ) from error
+        finally:
+            restore(before)
+        if result is not NotImplemented:
+            return _finish(recorded, inputs, raws, result, attrs, out, ctx or inputs[0]._ctx)
+    copies = []
+    for array in inputs:
+        if array._sparse:
+            entry = array._entry
+            array = NDArray(array._read(), array._ctx)
+            array._entry = entry
+        copies.append(array)
+    return invoke(op, copies, attrs, out, ctx)
+
+
+def _finish(
+    op: Op, inputs: Sequence[NDArray], raws: list[Any], raw: Any, attrs: Any, out: Any, ctx: Any
+) -> Any:
+    """Record and wrap a result that may be stored sparsely."""
+    node = _record(op, inputs, raws, raw, attrs) if state.recording else None
+    if out is not None:
+        return _into(out, (raw,), node)
+    array = wrap(raw, ctx)
     array._entry = None if node is None else (node, 0)
     return array
 
@@ -116,7 +166,7 @@ def _into(out: Any, owned: Sequence[Array], node: Node | None) -> Any:
     for slot, (target, raw) in enumerate(zip(targets, owned, strict=False)):
         if target.shape != raw.shape:
             raise OperatorError(f"out has shape {target.shape}, the result has {raw.shape}")
-        np.copyto(target._write_in_graph(), raw, casting="unsafe")
+        target._assign(raw)
         if node is not None:
             target._entry = (node, slot)
     return out

@@ -64,6 +64,7 @@ from kvtrain.kernels.numpy.update_momentum import (
     signsgd_update,
     signum_update,
 )
+from kvtrain.kernels.stored import cast_storage
 
 __all__ = [
     "adadelta_update",
@@ -75,6 +76,7 @@ __all__ = [
     "batch_norm_stats",
     "bf16_decode",
     "bf16_encode",
+    "cast_storage",
     "conv2d",
     "conv2d_data_grad",
     "conv2d_weight_grad",
