@@ -72,6 +72,16 @@ class Config:
     on_worker_loss: str = "abort"
     #: of this process; the launcher gives a restarted scheduler the next one
     incarnation: int | None = None
+    #: random identity of the job, carried by its checkpoints
+    job_id: str | None = None
+    #: checkpoints: where, every so many rounds or seconds, how many stay, from where to go on
+    checkpoint_dir: str | None = None
+    checkpoint_rounds: int = 0
+    checkpoint_seconds: float = 0.0
+    checkpoint_keep: int = 3
+    resume: str | None = None
+    #: most bytes of one server; 0: no limit
+    server_memory: int = 0
     #: host that servers listen on with tcp
     host: str = "127.0.0.1"
     #: modules that servers import before they start, separated by commas

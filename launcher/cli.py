@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
-import time
 from typing import Any
 
 import click
@@ -19,6 +17,7 @@ from kvtrain import __version__
 from kvtrain.errors import KVTrainError
 from launcher import rundir, spec, worker
 from launcher.checkpoint import checkpoint
+from launcher.jobs import list_jobs, logs, status, stop
 from launcher.spec import JobSpec
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -31,7 +30,8 @@ def cli() -> None:
     """The parameter server for Python: start, watch and stop training jobs."""
 
 
-cli.add_command(checkpoint)
+for command in (checkpoint, list_jobs, logs, status, stop):
+    cli.add_command(command)
 
 
 def _job_options(function: Any) -> Any:
@@ -119,46 +119,6 @@ def scheduler(
 def doctor() -> None:
     """Show what this installation and machine can do."""
     importlib.import_module("kvtrain.commands.doctor").main()
-
-
-@cli.command(name="ps", context_settings=_CONTEXT)
-def list_jobs() -> None:
-    """List the running jobs."""
-    rundir.sweep()
-    for path, held in rundir.jobs():
-        age = int(time.time() - float(held.get("since", time.time())))
-        command = " ".join(map(str, held.get("command", [])))
-        size = f"{held.get('workers')} workers, {held.get('servers')} servers"
-        click.echo(f"{path.name}  pid {held['pid']}  {size}  {age} s  {command}")
-
-
-def _find(name: str) -> dict[str, Any]:
-    found = [held for path, held in rundir.jobs() if path.name == name]
-    if not found:
-        running = ", ".join(path.name for path, _ in rundir.jobs()) or "none"
-        raise KVTrainError(f"no job named {name!r} is running here; running: {running}")
-    return found[0]
-
-
-@cli.command(context_settings=_CONTEXT)
-@click.argument("job")
-def status(job: str) -> None:
-    """Show a running job's processes."""
-    held = _find(job)
-    click.echo(f"{job}: launcher pid {held['pid']}, scheduler at {held.get('address')}")
-    for process in held.get("processes", []):
-        from kvtrain import platform
-
-        state = "running" if platform.process_alive(process["pid"]) else "ended"
-        click.echo(f"  {process['label']:<12} pid {process['pid']:<8} {state}")
-
-
-@cli.command(context_settings=_CONTEXT)
-@click.argument("job")
-def stop(job: str) -> None:
-    """End a running job."""
-    os.kill(int(_find(job)["pid"]), signal.SIGTERM)
-    click.echo(f"asked {job} to stop")
 
 
 def main(arguments: list[str] | None = None) -> None:

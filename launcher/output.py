@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from pathlib import Path
 from typing import IO
+
+from launcher.logs import LogDirectory
 
 _COLOURS = (36, 33, 35, 32, 34, 31)
 _KEPT = 400
@@ -70,15 +71,14 @@ class Output:
         Of the longest label.
     colour : bool
         Whether to colour the labels.
-    log_dir : Path, optional
+    logs : LogDirectory
         Where each process's lines are written too.
     """
 
-    def __init__(self, width: int, colour: bool, log_dir: Path | None) -> None:
+    def __init__(self, width: int, colour: bool, *logs: LogDirectory) -> None:
         self._width = width
         self._colour = colour
-        self._log_dir = log_dir
-        self._logs: dict[str, IO[str]] = {}
+        self.logs = list(logs)
         self._last: dict[str, deque[str]] = {}
         self._colours: dict[str, int] = {}
         self._progress = False
@@ -95,11 +95,8 @@ class Output:
         clear = "\r\x1b[K" if self._progress else ""
         self._progress = False
         _write(target, f"{clear}{self._prefix(label)} {text}\n")
-        if self._log_dir is not None:
-            if label not in self._logs:
-                path = self._log_dir / f"{label}.log"
-                self._logs[label] = open(path, "a", buffering=1, encoding="utf-8")
-            self._logs[label].write(text + "\n")
+        for log in self.logs:
+            log.write(label, text)
 
     def progress(self, label: str, target: IO[str], text: str) -> None:
         """A line that the next one overwrites; shown on a terminal only."""
@@ -125,7 +122,7 @@ class Output:
 
     def close(self) -> None:
         """Close the log files."""
-        for log in self._logs.values():
+        for log in self.logs:
             log.close()
 
 

@@ -44,6 +44,7 @@ def create(name: str | None, command: str) -> Path:
             f"a job named {job!r} is running; choose another --name, or end it with "
             f"`kvtrain stop {job}`"
         ) from None
+    describe(path)
     return path
 
 
@@ -92,6 +93,14 @@ def jobs() -> list[tuple[Path, dict[str, Any]]]:
         if held is not None and is_running(held):
             found.append((path, held))
     return found
+
+
+def token_of(address: str) -> Path | None:
+    """The token file of this user's running job whose scheduler is at `address`, if any."""
+    for path, held in jobs():
+        if held.get("address") == address:
+            return path / "token"
+    return None
 
 
 def sweep() -> None:

@@ -18,6 +18,9 @@ from typing import Any
 from kvtrain.errors import ConfigError
 
 TRANSPORTS = ("auto", "ipc", "tcp")
+WORKER_LOSS = ("abort", "shrink", "restart")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def _option(default: Any, help: str, *flags: str, choices: tuple[str, ...] = ()) -> Any:
@@ -32,7 +35,16 @@ class JobSpec:
     command: tuple[str, ...] = ()
     workers: int = _option(1, "Number of workers.", "-n", "--workers")
     servers: int | None = _option(
-        None, "Number of servers. Default: 1 for up to 2 workers, else 2.", "-s", "--servers"
+        None,
+        "Number of servers. Default: 1 for up to 2 workers, else 2; at least replicas + 1.",
+        "-s",
+        "--servers",
+    )
+    replicas: int = _option(0, "Backups of each shard: server losses that are survived.")
+    on_worker_loss: str = _option(
+        "abort",
+        "What a lost worker means: the job ends, goes on without it, or it is started again.",
+        choices=WORKER_LOSS,
     )
     transport: str = _option(
         "auto", "How processes talk: auto takes ipc on one machine.", choices=TRANSPORTS
@@ -43,6 +55,17 @@ class JobSpec:
     log_dir: str | None = _option(None, "Also write each process's output to a file here.")
     join_timeout: float = _option(60.0, "Seconds until a join that is not complete fails.")
     round_timeout: float = _option(3600.0, "Seconds until a waiting round or barrier fails.")
+    checkpoint_dir: str | None = _option(None, "Directory for checkpoints of the job.")
+    checkpoint_every: str | None = _option(
+        None, "Rounds (100), or seconds, minutes, hours (30s, 5m, 1h) between two checkpoints."
+    )
+    checkpoint_keep: int = _option(3, "Checkpoints that are kept.")
+    resume: str | None = _option(
+        None, "Go on from the newest whole checkpoint in this directory, or from this one."
+    )
+    server_memory: str | None = _option(
+        None, "Most memory of one server for weights, states and contributions (500M, 8G)."
+    )
     name: str | None = _option(None, "Name of the job. Default: made from the script's.")
     chunk_bytes: int = _option(1 << 20, "Bytes of one chunk of a parameter.")
     imports: tuple[str, ...] = _option(
@@ -59,6 +82,17 @@ class JobSpec:
         _at_least("-n", self.workers, 1, "workers")
         if self.servers is not None:
             _at_least("-s", self.servers, 1, "servers")
+        if self.replicas < 0:
+            raise ConfigError(f"--replicas {self.replicas}: 0 or more backups of each shard")
+        if self.servers is not None and self.servers <= self.replicas:
+            raise ConfigError(
+                f"-s {self.servers}: --replicas {self.replicas} needs at least "
+                f"{self.replicas + 1} servers"
+            )
+        if self.on_worker_loss not in WORKER_LOSS:
+            known = ", ".join(WORKER_LOSS)
+            raise ConfigError(f"--on-worker-loss {self.on_worker_loss!r}: known are {known}")
+        self._check_checkpoints()
         if self.transport not in TRANSPORTS:
             known = ", ".join(TRANSPORTS)
             raise ConfigError(f"--transport {self.transport!r}: known are {known}")
@@ -85,6 +119,15 @@ class JobSpec:
                 raise ConfigError(f"--env {pair!r}: expected NAME=VALUE")
         self._check_command()
 
+    def _check_checkpoints(self) -> None:
+        interval(self.checkpoint_every)
+        memory(self.server_memory)
+        _at_least("--checkpoint-keep", self.checkpoint_keep, 1, "checkpoints")
+        if self.checkpoint_every is not None and self.saves_to is None:
+            raise ConfigError("--checkpoint-every needs --checkpoint-dir DIRECTORY")
+        if self.resume is not None and not Path(self.resume).exists():
+            raise ConfigError(f"--resume {self.resume}: there is no such directory")
+
     def _check_command(self) -> None:
         first = self.command[0]
         if first.endswith(".py"):
@@ -100,10 +143,18 @@ class JobSpec:
 
     @property
     def server_count(self) -> int:
-        """Servers: as asked, else 1 for up to 2 workers and 2 for more."""
+        """Servers: as asked, else 1 for up to 2 workers, 2 for more, and replicas + 1."""
         if self.servers is not None:
             return self.servers
-        return 1 if self.workers <= 2 else 2
+        return max(1 if self.workers <= 2 else 2, self.replicas + 1)
+
+    @property
+    def saves_to(self) -> str | None:
+        """Where checkpoints go: as asked, else where the job goes on from."""
+        if self.checkpoint_dir is not None or self.resume is None:
+            return self.checkpoint_dir
+        resumed = Path(self.resume)
+        return str(resumed if resumed.is_dir() else resumed.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +178,36 @@ class ProcessSpec:
 def _at_least(flag: str, value: int, least: int, what: str) -> None:
     if value < least:
         raise ConfigError(f"{flag} {value}: at least {least} {what} are needed")
+
+
+def interval(text: str | None) -> tuple[int, float]:
+    """``"100"`` is (100, 0.0): rounds; ``"30s"``, ``"5m"``, ``"1h"`` are seconds; None: never.
+
+    Raises
+    ------
+    ConfigError
+        The text is none of these.
+    """
+    if text is None:
+        return 0, 0.0
+    match = re.fullmatch(r"([0-9]+|[0-9]*\.[0-9]+(?=[smh]))([smh]?)", text)
+    if not match or not float(match[1]) > 0:
+        raise ConfigError(
+            f"--checkpoint-every {text!r}: a number of rounds (100) or a time (30s, 5m, 1h)"
+        )
+    if not match[2]:
+        return int(match[1]), 0.0
+    return 0, float(match[1]) * _SECONDS[match[2]]
+
+
+def memory(text: str | None) -> int:
+    """``"8G"`` as bytes; None is 0: no limit. Raises ConfigError for anything else."""
+    if text is None:
+        return 0
+    match = re.fullmatch(r"([0-9]+)([KMGT]?)B?", text.upper())
+    if not match or int(match[1]) == 0:
+        raise ConfigError(f"--server-memory {text!r}: bytes, or 500M, 8G")
+    return int(match[1]) * _BYTES[match[2]]
 
 
 def options() -> list[dataclasses.Field[Any]]:

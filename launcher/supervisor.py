@@ -2,7 +2,9 @@
 """Pure: what to do when processes start, end, or the user wants to stop.
 
 running -> ending -> done. The launcher supervises and the scheduler decides: the scheduler is
-told of every start and end; the first failure ends the job. In, events; out, actions.
+told of every start and end, and asks for processes in the place of lost ones. Only the
+scheduler itself is started again without being asked for. A loss that the job's policy does
+not survive ends the job. In, events; out, actions.
 """
 
 from __future__ import annotations
@@ -14,6 +16,25 @@ from dataclasses import dataclass
 SETTLE = 1.5
 #: seconds from the polite signal to SIGKILL
 GRACE = 1.5
+#: a process that fails by itself so soon after its start, so many times in a row, ends the job
+SOON = 10.0
+TIMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which losses the job survives."""
+
+    replicas: int = 0
+    on_worker_loss: str = "abort"
+    #: whether a scheduler finds what it needs to go on from
+    scheduler: bool = True
+
+    def survives(self, role: str) -> bool:
+        """Whether the scheduler is left to decide what the loss of such a process means."""
+        if role == "scheduler":
+            return self.scheduler
+        return self.replicas > 0 if role == "server" else self.on_worker_loss != "abort"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +52,13 @@ class Exited:
 
     label: str
     status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The scheduler wants a process; one of that label that still lives is to be killed."""
+
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +81,7 @@ class Tick:
     """Time has passed."""
 
 
-Event = Started | Exited | Told | Interrupted | Tick
+Event = Started | Exited | Wanted | Told | Interrupted | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +92,13 @@ class Tell:
     label: str = ""
     status: int = 0
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a process in the place of the one that had this label."""
+
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +125,7 @@ class Finish:
     reason: str = ""
 
 
-Action = Tell | Signal | Print | Finish
+Action = Tell | Start | Signal | Print | Finish
 
 
 def exit_code(status: int) -> int:
@@ -112,14 +147,22 @@ def describe(status: int) -> str:
 class Supervisor:
     """Keeps the list of what runs and decides what happens to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy | None = None) -> None:
+        self._policy = policy or Policy()
         self._alive: dict[str, Started] = {}
-        self._workers_seen = 0
+        self._since: dict[str, float] = {}
+        #: labels to be started as soon as the process that has the label is reaped
+        self._awaited: set[str] = set()
+        #: failures in a row, each soon after a start, by label
+        self._failures: dict[str, int] = {}
         self._code = 0
         self._blame = ""
         self._reason = ""
+        #: the last loss that was survived: it explains a later verdict
+        self._survived: Exited | None = None
         #: the job's own verdict, from the scheduler
         self._verdict = ""
+        self._finished = False
         self._interrupts = 0
         self._polite_at: float | None = None
         self._kill_at: float | None = None
@@ -131,15 +174,23 @@ class Supervisor:
         times = [t for t in (self._polite_at, self._kill_at) if t is not None]
         return min(times, default=None)
 
+    @property
+    def ending(self) -> bool:
+        """Whether nothing is to be started any more."""
+        over = bool(self._code or self._verdict)
+        return over or self._finished or self._polite_at is not None or self._kill_at is not None
+
     def on(self, event: Event, now: float) -> list[Action]:
         """Take an event."""
         match event:
             case Started():
                 self._alive[event.label] = event
-                self._workers_seen += event.role == "worker"
+                self._since[event.label] = now
                 return [Tell("started", event.label)]
             case Exited():
                 return self._exited(event, now) + self._finish()
+            case Wanted():
+                return self._wanted(event)
             case Told():
                 return self._told(event, now)
             case Interrupted():
@@ -147,33 +198,86 @@ class Supervisor:
             case Tick():
                 return self._tick(now)
 
+    # ---- starts and ends ------------------------------------------------------------------
+
+    def _wanted(self, event: Wanted) -> list[Action]:
+        if self.ending:
+            return []
+        if event.label in self._alive:
+            self._awaited.add(event.label)
+            return [Signal(event.label, signal.SIGKILL)]
+        return [Start(event.label)]
+
     def _exited(self, event: Exited, now: float) -> list[Action]:
         gone = self._alive.pop(event.label, None)
         if gone is None:
             return []
         actions: list[Action] = [Tell("exited", event.label, event.status)]
-        ending = self._kill_at is not None
-        failed = event.status != 0 and not ending
-        if failed and not self._code and gone.role == "worker":
-            self._code = exit_code(event.status)
-            self._blame = event.label
-            self._reason = f"{event.label} (pid {gone.pid}) {describe(event.status)}"
-        elif failed and not self._code and not self._verdict:
-            self._code = 1
-            self._blame = event.label
-            self._reason = f"{event.label} (pid {gone.pid}) {describe(event.status)}"
-        left = [p for p in self._alive.values() if p.role == "worker"]
-        if self._code or not left or gone.role == "scheduler":
+        awaited = event.label in self._awaited
+        self._awaited.discard(event.label)
+        if event.status != 0 and self._kill_at is None:
+            actions += self._failed(event, gone, now, awaited)
+        elif gone.role == "scheduler":
             self._wind_down(now)
+        if self._all_done():
+            self._wind_down(now)
+        if awaited and not self.ending:
+            actions.append(Start(event.label))
         return actions
+
+    def _all_done(self) -> bool:
+        """No worker lives and none will be started again."""
+        if any(p.role == "worker" for p in self._alive.values()):
+            return False
+        # where losses are survived an end is one only if the scheduler says so
+        return self._finished or self._policy.on_worker_loss == "abort"
+
+    def _failed(self, event: Exited, gone: Started, now: float, awaited: bool) -> list[Action]:
+        """A process ended badly, and not because it was told to end."""
+        what = f"{event.label} (pid {gone.pid}) {describe(event.status)}"
+        soon = event.status > 0 and now - self._since[event.label] < SOON
+        count = self._failures[event.label] = self._failures.get(event.label, 0) + 1 if soon else 0
+        survived = self._policy.survives(gone.role)
+        if survived and count >= TIMES:
+            what += f", for the {count}rd time in a row soon after its start"
+        if self._code:
+            self._wind_down(now)
+            return []
+        if gone.role == "worker":
+            if survived and count < TIMES and not self._verdict:
+                self._survived = event
+                return [] if awaited else [Print(what)]
+        elif self._verdict:
+            self._wind_down(now)
+            return []
+        elif survived and count < TIMES and not (self.ending and event.status > 0):
+            if self.ending or awaited:
+                return []
+            if gone.role == "scheduler":
+                return [Print(f"{what}; it is started again"), Start(event.label)]
+            return [Print(what)]
+        self._code = exit_code(event.status) if gone.role == "worker" else 1
+        self._blame = event.label
+        self._reason = what
+        self._wind_down(now)
+        return []
 
     def _told(self, event: Told, now: float) -> list[Action]:
         if event.event == "note":
             return [Print(event.text)]
         if event.event == "failed" and not self._verdict:
             self._verdict = event.text
+            if self._survived is not None and not self._code:
+                self._code = exit_code(self._survived.status)
+                self._blame = self._survived.label
             self._wind_down(now)
+        if event.event == "finished":
+            self._finished = True
+            if self._all_done():
+                self._wind_down(now)
         return []
+
+    # ---- the end --------------------------------------------------------------------------
 
     def _wind_down(self, now: float) -> None:
         """The processes may end by themselves for a moment, then they are asked to."""
@@ -213,7 +317,7 @@ class Supervisor:
         return []
 
     def _finish(self) -> list[Action]:
-        if self._alive or self._done:
+        if self._alive or self._done or not self.ending:
             return []
         self._done = True
         if not self._code and self._verdict:

@@ -12,6 +12,7 @@ import signal
 import sys
 
 from kvtrain import platform
+from launcher import rundir
 
 USAGE = "usage: kvtrain worker --join ADDRESS [--rank N] [--token-file FILE] [--] script.py ..."
 
@@ -47,6 +48,10 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"kvtrain: {missing}\n{USAGE}\n")
         return 2
     stay_with_launcher(environment.get("KVTRAIN_LIFELINE_FD"))
+    if not environment.get("KVTRAIN_TOKEN_FILE"):
+        token_file = rundir.token_of(environment["KVTRAIN_SCHEDULER"])
+        if token_file is not None:
+            environment["KVTRAIN_TOKEN_FILE"] = str(token_file)
     command = [sys.executable, *rest] if rest[0].endswith(".py") else rest
     try:
         os.execvpe(command[0], command, environment)

@@ -50,11 +50,13 @@ class LocalBackend:
         handed = [self._lifeline]
         ours: list[int] = []
         if spec.role == "scheduler":
+            self._close_control()
             their_in, self._control_out = os.pipe()
             self._control_in, their_out = os.pipe()
             environment["KVTRAIN_CONTROL_FDS"] = f"{their_in},{their_out}"
             handed += [their_in, their_out]
             ours = [their_in, their_out]
+            os.set_blocking(self._control_in, False)
             self._selector.register(self._control_in, selectors.EVENT_READ)
         process = subprocess.Popen(
             spec.argv,
@@ -93,6 +95,10 @@ class LocalBackend:
             if status is not None:
                 del self._processes[label]
                 yield from self._last_words(label, process)
+                if label == "scheduler":
+                    # a verdict that it wrote comes before the news of its end
+                    while self._control_in is not None and (lines := self._read_control()):
+                        yield from lines
                 yield Ended(label, status)
 
     def _drain_wakeups(self) -> None:
@@ -131,18 +137,32 @@ class LocalBackend:
                     yield Wrote(label, error, b"")
             pipe.close()
 
-    def _read_control(self) -> Iterator[Happening]:
+    def _read_control(self) -> list[Control]:
         assert self._control_in is not None
-        data = os.read(self._control_in, _READ)
+        try:
+            data = os.read(self._control_in, _READ)
+        except BlockingIOError:
+            return []
         if not data:
+            self._close_reading()
+            return []
+        lines = (self._control_rest + data).split(b"\n")
+        self._control_rest = lines.pop()
+        return [Control(line) for line in lines]
+
+    def _close_reading(self) -> None:
+        if self._control_in is not None:
             self._selector.unregister(self._control_in)
             os.close(self._control_in)
             self._control_in = None
-            return
-        lines = (self._control_rest + data).split(b"\n")
-        self._control_rest = lines.pop()
-        for line in lines:
-            yield Control(line)
+        self._control_rest = b""
+
+    def _close_control(self) -> None:
+        """The pipe of a scheduler that has ended; its successor gets a new one."""
+        self._close_reading()
+        if self._control_out is not None:
+            os.close(self._control_out)
+            self._control_out = None
 
     def tell(self, line: bytes) -> None:
         """Write a line to the scheduler's pipe."""

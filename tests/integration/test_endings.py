@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ctrl-C, signals and kills at any moment: nothing stays behind. Strangers on the port."""
 
+import json
 import os
 import random
 import re
@@ -126,7 +127,19 @@ def test_stop_and_status_of_a_running_job(run_base: Path, tmp_path: Path) -> Non
 
     with ready(process):
         assert "mine  pid" in kvtrain("ps")
-        assert kvtrain("status", "mine").count("running") == 4
+        shown = kvtrain("status", "mine")
+        assert shown.count("running") == 5, shown  # the job itself, and its four processes
+        assert re.search(r"worker-1 +running +host \S+, pid \d+, last seen \d", shown)
+        told = json.loads(kvtrain("status", "mine", "--json"))
+        assert told["phase"] == "running" and len(told["nodes"]) == 3
+        assert all(node["last_seen"] < 30 and node["host"] for node in told["nodes"])
+        assert "key '1'" in next(n for n in told["nodes"] if n["role"] == "worker")["last"]
+        assert [job["job"] for job in json.loads(kvtrain("ps", "--json"))] == ["mine"]
+        assert kvtrain("logs", "mine").count("| ready") == 2
+        assert kvtrain("logs", "mine", "worker-1", "-n", "1") == "ready\n"
+        taken = start(run_base, "-n", "1", "--name", "mine", "examples/kvstore_basics.py")
+        assert b"a job named 'mine' is running" in taken.communicate()[1]
+        assert taken.returncode == 2
         kvtrain("stop", "mine")
         process.wait(timeout=10)
         assert process.returncode == 143

@@ -26,6 +26,7 @@ from kvtrain.ps.core.joining import Identity
 from kvtrain.ps.core.membership import SCHEDULER, Role
 from kvtrain.ps.core.requests import LeaveRequest, Request
 from kvtrain.ps.core.settings import JobSettings
+from kvtrain.ps.core.story import Story, is_broken
 from kvtrain.ps.core.worker import JOIN, WorkerCore
 from kvtrain.ps.net.token import read_token
 from kvtrain.ps.net.transport import Links
@@ -75,6 +76,7 @@ class WorkerNode:
         )
         self._core = WorkerCore(identity, secrets.randbits(48), settings, now)
         self._note = note
+        self._story = Story() if config.trace else None
         self._links = Links(read_token(config), note)
         self._links.connect(SCHEDULER, config.scheduler)
         self._lock = _Turnstile()
@@ -171,13 +173,21 @@ class WorkerNode:
         self._links.poll(timeout)
         self._core.joining.turns += 1
         for sender, message in self._links.receive(self._core.node):
-            self._carry_out(self._core.on_message(sender, message, time.monotonic()))
+            now = time.monotonic()
+            if self._story is not None:
+                self._story.heard(sender, message, now)
+            self._carry_out(self._core.on_message(sender, message, now))
         now = time.monotonic()
         deadline = self._core.next_deadline()
         if deadline is not None and deadline <= now:
             self._carry_out(self._core.on_tick(now))
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        if self._story is not None:
+            self._story.asked(effects, time.monotonic())
+            if is_broken(effects):
+                lines = (f"the last events of {self._core.node}:", *self._story.lines())
+                self._note("\nkvtrain: ".join(lines))
         for effect in effects:
             match effect:
                 case Send(to, message):

@@ -90,6 +90,7 @@ def _parse(line: bytes) -> m.Message | None:
                     launch_token=str(said["token"]),
                     host=str(said["host"]),
                     pid=int(said["pid"]),
+                    replaces=str(said.get("replaces", "")),
                 )
             case "exited":
                 return m.PeerExited(launch_token=str(said["token"]), status=int(said["status"]))

@@ -8,6 +8,32 @@ import os
 from pathlib import Path
 from typing import Any
 
+from kvtrain.errors import FormatError
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The records of a journal, in order; a last line without its end is left out.
+
+    Raises
+    ------
+    FormatError
+        A whole line is no record: the file is damaged, not torn.
+    """
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise FormatError(f"{path}: line {number} is no record of a journal")
+        records.append(record)
+    return records
+
 
 class JournalFile:
     """Appends records to a file.
@@ -19,7 +45,10 @@ class JournalFile:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._file = None if path is None else open(path, "ab")
+        self._file = None
+        if path is not None:
+            _cut_torn_line(path)
+            self._file = open(path, "ab")
 
     def write(self, record: dict[str, Any]) -> None:
         """Append `record` and wait until it is on the disk."""
@@ -34,3 +63,12 @@ class JournalFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _cut_torn_line(path: Path) -> None:
+    """What a predecessor had begun to write when it died was told to nobody."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)

@@ -9,11 +9,14 @@ from typing import Protocol
 
 from kvtrain.errors import KVTrainError
 from kvtrain.ps.core.effects import Effect, Journal, Note, Send, Stop
-from kvtrain.ps.core.membership import LAUNCHER, NodeId, Role
-from kvtrain.ps.core.messages import Message
+from kvtrain.ps.core.membership import LAUNCHER, NodeId
+from kvtrain.ps.core.messages import LauncherStop, Message, PeerExited, PeerStarted
+from kvtrain.ps.core.story import Story, is_broken
 from kvtrain.ps.net.journal import JournalFile
 from kvtrain.ps.net.transport import Links
 
+#: what only this process's own pipe, signals and files may say
+OWN = (PeerStarted, PeerExited, LauncherStop)
 #: longest sleep, so that a signal is seen soon on every system
 LONGEST = 1.0
 
@@ -55,6 +58,8 @@ class Loop:
         Takes messages for the launcher.
     turn : callable, optional
         Called once per turn (a server counts its turns for the heartbeat).
+    story : Story, optional
+        Keeps the last events; told when the protocol is broken.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Loop:
         journal: JournalFile | None = None,
         to_launcher: Callable[[Message], None] | None = None,
         turn: Callable[[], None] | None = None,
+        story: Story | None = None,
     ) -> None:
         self._core = core
         self._links = links
@@ -72,6 +78,7 @@ class Loop:
         self._journal = journal or JournalFile(None)
         self._to_launcher = to_launcher
         self._turn = turn
+        self._story = story
         #: messages from this process itself (the launcher's pipe)
         self.inbox: list[Message] = []
 
@@ -95,6 +102,9 @@ class Loop:
             self._turn()
         # what was queued from a process is handled before the news that it has ended
         for sender, message in self._links.receive(self._core.node):
+            if sender == LAUNCHER or isinstance(message, OWN):
+                self._note(f"{type(message).__name__} from {sender} over a socket; it was dropped")
+                continue
             self._handle(sender, message)
         inbox, self.inbox = self.inbox, []
         for message in inbox:
@@ -105,18 +115,31 @@ class Loop:
             self._carry_out(self._core.on_tick(now))
 
     def _handle(self, sender: NodeId, message: Message) -> None:
+        now = time.monotonic()
+        if self._story is not None:
+            self._story.heard(sender, message, now)
         try:
-            effects = self._core.on_message(sender, message, time.monotonic())
+            effects = self._core.on_message(sender, message, now)
         except KVTrainError as error:
             # a core answers what it does not take; this is its own mistake, told and survived
             self._note(f"{type(message).__name__} from {sender}: {type(error).__name__}: {error}")
+            self._tell_story()
             return
         self._carry_out(effects)
 
+    def _tell_story(self) -> None:
+        if self._story is not None:
+            for line in (f"the last events of {self._core.node}:", *self._story.lines()):
+                self._note(line)
+
     def _carry_out(self, effects: list[Effect]) -> None:
+        if self._story is not None:
+            self._story.asked(effects, time.monotonic())
+            if is_broken(effects):
+                self._tell_story()
         for effect in effects:
             match effect:
-                case Send(to, message) if to.role == Role.LAUNCHER:
+                case Send(to, message) if to == LAUNCHER:
                     if self._to_launcher is not None:
                         self._to_launcher(message)
                 case Send(to, message):

@@ -23,6 +23,7 @@ from kvtrain.ps.core.scheduler import SchedulerCore
 from kvtrain.ps.core.server import ServerCore
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.store import MakeOptimizer
+from kvtrain.ps.core.story import Story
 from kvtrain.ps.net.control import ControlPipe
 from kvtrain.ps.net.journal import JournalFile
 from kvtrain.ps.net.loop import Loop
@@ -91,7 +92,8 @@ def run_scheduler(
     links = Links(read_token(config), note)
     run_dir = Path(config.run_dir) if config.run_dir else None
     journal = JournalFile(None if run_dir is None else run_dir / "journal")
-    loop = Loop(core, links, note, journal, to_launcher)
+    story = Story() if config.trace else None
+    loop = Loop(core, links, note, journal, to_launcher, story=story)
     if config.control_fds:
         pipe = ControlPipe(config.control_fds, gone)
     try:
@@ -153,7 +155,8 @@ def run_server(config: Config, make_optimizer: MakeOptimizer) -> int:
         if config.lifeline_fd is not None:
             links.watch(config.lifeline_fd, orphaned)
         links.connect(SCHEDULER, config.scheduler)
-        error = Loop(core, links, _stderr, turn=turn).run()
+        story = Story() if config.trace else None
+        error = Loop(core, links, _stderr, turn=turn, story=story).run()
     finally:
         links.close(linger=1.0)
     if error is not None and not core.welcomed:

@@ -51,6 +51,8 @@ from kvtrain.ps.core.messages.launcher import (
     PeerExited,
     PeerStarted,
     StartProcess,
+    StatusReply,
+    StatusRequest,
 )
 
 __all__ = [
@@ -95,6 +97,8 @@ __all__ = [
     "StartProcess",
     "StatsReply",
     "StatsRequest",
+    "StatusReply",
+    "StatusRequest",
     "StopJob",
     "Stopped",
     "StoreOpened",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kvtrain.ps.core.membership import Role
-from kvtrain.ps.core.messages.base import Message, message
+from kvtrain.ps.core.messages.base import Message, Plain, message
 
 
 @message(60, Role.SCHEDULER)
@@ -19,6 +19,8 @@ class PeerStarted(Message):
     launch_token: str
     host: str
     pid: int
+    #: token of the process in whose place it was started; that one is dead (PROTOCOL R28)
+    replaces: str = ""
 
 
 @message(61, Role.SCHEDULER)
@@ -61,3 +63,17 @@ class JobFailed(Message):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFinished(Message):
     """All workers have left."""
+
+
+@message(66, Role.SCHEDULER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusRequest(Message):
+    """``kvtrain status`` asks how the job stands; it is no member of the job."""
+
+
+@message(67, Role.LAUNCHER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReply(Message):
+    """The state of the job, as :func:`kvtrain.ps.core.scheduler.status.status` gives it."""
+
+    state: Plain

@@ -14,15 +14,16 @@ from kvtrain.errors import (
     from_wire,
 )
 from kvtrain.ps.core import messages as m
-from kvtrain.ps.core.effects import Effect, Journal, Note
+from kvtrain.ps.core.effects import Effect, Journal, Note, Send
 from kvtrain.ps.core.membership import (
     NodeId,
 )
 from kvtrain.ps.core.scheduler.liveness import Liveness
 from kvtrain.ps.core.scheduler.state import Phase
+from kvtrain.ps.core.scheduler.status import Status
 
 
-class SchedulerCore(Liveness):
+class SchedulerCore(Status, Liveness):
     """One job's membership.
 
     Parameters
@@ -62,6 +63,10 @@ class SchedulerCore(Liveness):
                 return self._on_peer_exited(message, now)
             case m.LauncherStop():
                 return self._fail(JobStopped(message.reason), now)
+            case m.StatusRequest():
+                return [
+                    Send(sender, m.StatusReply(request=message.request, state=self.status(now)))
+                ]
             case _ if node is None:
                 return [self._error(sender, message, WorkerLost(f"{sender} is not in this job"))]
             case m.Heartbeat():

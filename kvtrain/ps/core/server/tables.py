@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from kvtrain.errors import (
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Send, Stop
 from kvtrain.ps.core.membership import SCHEDULER, NodeId, Role, Table
+from kvtrain.ps.core.rounds import SyncLedger
 from kvtrain.ps.core.server.optimizers import OptimizersAndStats
 from kvtrain.ps.core.settings import JobSettings
 
@@ -24,7 +26,20 @@ class Tables(OptimizersAndStats):
     def epoch_heartbeat(self) -> m.Heartbeat:
         """What the next heartbeat says."""
         assert self.table is not None
+        self.last = self._oldest_wait()
         return m.Heartbeat(epoch=self.table.epoch, turns=self.joining.turns, last=self.last)
+
+    def _oldest_wait(self) -> str:
+        """``round (3, 0) of key 'w' waits for worker-1``: one round that is open here."""
+        for chunk_id in self._open:
+            chunk = self._chunks[chunk_id]
+            if isinstance(chunk.ledger, SyncLedger):
+                live = self._live_of(chunk.entry.store)
+                for round_, _, missing in chunk.ledger.overdue(math.inf, live):
+                    names = ", ".join(f"worker-{rank}" for rank in missing)
+                    name = chunk.entry.spec.name
+                    return f"round {tuple(round_)} of key {name!r} waits for {names}"
+        return ""
 
     def _on_welcome(self, message: m.Welcome, now: float) -> list[Effect]:
         if self.table is None:
