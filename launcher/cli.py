@@ -98,6 +98,9 @@ def server(
 ) -> None:
     """Join a job as one of its servers."""
     worker.stay_with_launcher(os.environ.get("KVTRAIN_LIFELINE_FD"))
+    if token_file is None and not os.environ.get("KVTRAIN_TOKEN_FILE"):
+        found = rundir.token_of(address)
+        token_file = None if found is None else str(found)
     roles = importlib.import_module("kvtrain.commands.roles")
     sys.exit(roles.server(address, host, imports, rank, token_file))
 
