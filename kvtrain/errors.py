@@ -3,7 +3,7 @@
 
 ::
 
-    KVTrainError (also called MXNetError)
+    KVTrainError (also called MXNetError; a RuntimeError, as that is)
     +-- UnknownName            a name that no registry holds; lists the known ones
     +-- ConfigError            an option, environment variable or file with a bad value
     +-- NotLaunched            a distributed store outside a job
@@ -39,7 +39,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class KVTrainError(Exception):
+class KVTrainError(RuntimeError):
     """Base of all errors of kvtrain. Subclasses list their fields in ``fields``."""
 
     fields: tuple[str, ...] = ("message",)

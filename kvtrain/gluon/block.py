@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from kvtrain import ndarray as nd
-from kvtrain.errors import ConfigError, DeferredInitializationError, KVTrainError
+from kvtrain.errors import ConfigError, DeferredInitializationError
+from kvtrain.gluon import files
+from kvtrain.gluon.infer import InferringNamespace, Unknown
 from kvtrain.gluon.naming import BlockScope
 from kvtrain.gluon.parameter import Parameter
 from kvtrain.gluon.parameter_dict import ParameterDict
+from kvtrain.gluon.summary import summarize
 from kvtrain.ndarray import NDArray
 
 
@@ -111,6 +116,7 @@ class Block:
         select : str, optional
             Regular expression that the names must match.
         """
+        self._warn_of_hidden_blocks()
         found = ParameterDict(self._params.prefix)
         if select is None:
             found.update(self.params)
@@ -120,6 +126,22 @@ class Block:
         for child in self._children.values():
             found.update(child.collect_params(select))
         return found
+
+    def _warn_of_hidden_blocks(self) -> None:
+        """Blocks in a plain list, tuple or dict are no children: their parameters are missed."""
+        children = set(map(id, self._children.values()))
+        for name, value in self.__dict__.items():
+            if name.startswith("_") or not isinstance(value, list | tuple | dict):
+                continue
+            held = value.values() if isinstance(value, dict) else value
+            if any(isinstance(b, Block) and id(b) not in children for b in held):
+                warnings.warn(
+                    f'"{type(self).__name__}.{name}" is an unregistered container with Blocks. '
+                    "Note that Blocks inside the list, tuple or dict will not be registered "
+                    "automatically. Make sure to register them using register_child() or "
+                    "switching to nn.Sequential/nn.HybridSequential instead.",
+                    stacklevel=4,
+                )
 
     def _collect_params_with_prefix(self, prefix: str = "") -> dict[str, Parameter]:
         """Parameters by their place in the structure, as ``0.weight``."""
@@ -142,6 +164,34 @@ class Block:
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Hook:
         """Call ``hook(block, inputs)`` before each forward."""
         return Hook(self._forward_pre_hooks, hook)
+
+    def register_op_hook(
+        self, callback: Callable[[str, str, NDArray], Any], monitor_all: bool = False
+    ) -> None:
+        """Call ``callback(name, kind, array)`` for what each HybridBlock in it computes.
+
+        Parameters
+        ----------
+        callback : callable
+            Gets ``<block>_fwd_output``, the class of the block, and an output.
+        monitor_all : bool
+            Also the inputs, as ``<block>_fwd_data``.
+        """
+
+        def watch(block: Block) -> None:
+            if not isinstance(block, HybridBlock):
+                return
+
+            def note(b: Block, inputs: Any, out: Any) -> None:
+                seen = [("fwd_data", inputs)] if monitor_all else []
+                for what, arrays in [*seen, ("fwd_output", out)]:
+                    for array in arrays if isinstance(arrays, list | tuple) else [arrays]:
+                        if isinstance(array, NDArray):
+                            callback(f"{b.name}_{what}", type(b).__name__, array)
+
+            block.register_forward_hook(note)
+
+        self.apply(watch)
 
     def apply(self, fn: Callable[[Block], Any]) -> Block:
         """Call `fn` on every block in it, then on itself."""
@@ -176,14 +226,7 @@ class Block:
 
     def save_parameters(self, filename: str, deduplicate: bool = False) -> None:
         """Save values, named by structure, in MXNet's ``.params`` format."""
-        arrays: dict[str, NDArray] = {}
-        seen: set[int] = set()
-        for name, parameter in self._collect_params_with_prefix().items():
-            if deduplicate and id(parameter) in seen:
-                continue
-            seen.add(id(parameter))
-            arrays[name] = parameter._reduce()
-        nd.save(filename, arrays)
+        files.save(self, filename, deduplicate)
 
     def load_parameters(
         self,
@@ -201,37 +244,33 @@ class Block:
         KVTrainError
             A parameter is missing in the file, or the file holds another; names it.
         """
-        loaded = nd.load(filename)
-        wanted = self._collect_params_with_prefix()
-        if not loaded and not wanted:
-            return
-        if not isinstance(loaded, dict):
-            raise KVTrainError(f"{filename}: holds arrays without names")
-        if not any("." in name for name in loaded) and any("." in name for name in wanted):
-            self.collect_params().load(
-                filename, ctx, allow_missing, ignore_extra, self.prefix, cast_dtype, dtype_source
-            )
-            return
-        if not allow_missing:
-            shared: dict[int, list[str]] = {}
-            for name, parameter in wanted.items():
-                shared.setdefault(id(parameter), []).append(name)
-            for names in shared.values():
-                if not any(name in loaded for name in names):
-                    raise KVTrainError(
-                        f"Parameter '{names[0]}' is missing in file '{filename}', which contains "
-                        f"parameters: {_few(loaded)}. Set allow_missing=True to ignore missing "
-                        "parameters."
-                    )
-        for name, value in loaded.items():
-            if name in wanted:
-                wanted[name]._load_init(value, ctx, cast_dtype, dtype_source)
-            elif not ignore_extra:
-                raise KVTrainError(
-                    f"Parameter '{name}' loaded from file '{filename}' is not present in this "
-                    f"Block, which contains parameters {_few(wanted)}. Set ignore_extra=True to "
-                    "ignore."
-                )
+        files.load(self, filename, ctx, allow_missing, ignore_extra, cast_dtype, dtype_source)
+
+    def save_params(self, filename: str) -> None:
+        """Old name of the files that :meth:`ParameterDict.save` writes; use save_parameters."""
+        warnings.warn("save_params is deprecated. Please use save_parameters.", stacklevel=2)
+        self.collect_params().save(filename, strip_prefix=self.prefix)
+
+    def load_params(
+        self,
+        filename: str,
+        ctx: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+    ) -> None:
+        """Old name of :meth:`load_parameters`."""
+        warnings.warn("load_params is deprecated. Please use load_parameters.", stacklevel=2)
+        self.load_parameters(filename, ctx, allow_missing, ignore_extra)
+
+    def save(self, prefix: str) -> None:
+        """Save ``prefix-model.params`` and, for reading, the names of blocks as JSON."""
+        with open(f"{prefix}-model.json", "w", encoding="utf-8") as file:
+            json.dump({self.name: files.structure(self)}, file)
+        self.save_parameters(f"{prefix}-model.params")
+
+    def load(self, prefix: str) -> None:
+        """Load what :meth:`save` saved into a network of the same structure."""
+        self.load_parameters(f"{prefix}-model.params")
 
     # ---- calls --------------------------------------------------------------------------------
 
@@ -249,35 +288,25 @@ class Block:
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def summary(self, *inputs: Any) -> None:
-        """Print the blocks with output shapes and numbers of parameters."""
-        rows: list[tuple[str, str, int]] = []
-        hooks = []
+        """Print the blocks with output shapes and numbers of parameters.
 
-        def watch(block: Block) -> None:
-            def note(b: Block, _: Any, out: Any) -> None:
-                shown = out[0] if isinstance(out, list | tuple) else out
-                own = [p for p in b._reg_params.values() if p.shape]
-                count = sum(p.data(p.list_ctx()[0]).size for p in own)
-                rows.append((f"{type(b).__name__}-{len(rows) + 1}", str(shown.shape), count))
-
-            hooks.append(block.register_forward_hook(note))
-
-        self.apply(watch)
-        try:
-            self(*inputs)
-        finally:
-            for hook in hooks:
-                hook.detach()
-        line = "-" * 70
-        lines = [line, f"{'Layer (type)':>28} {'Output Shape':>24} {'Param #':>15}", "=" * 70]
-        lines += [f"{a:>28} {b:>24} {c:>15}" for a, b, c in rows]
-        lines += ["=" * 70, f"Total params: {sum(r[2] for r in rows)}", line]
-        sys.stdout.write("\n".join(lines) + "\n")
+        Parameters
+        ----------
+        inputs : NDArray
+            A batch to run on.
+        """
+        sys.stdout.write(summarize(self, inputs))
 
 
-def _few(names: Any) -> str:
-    shown = [repr(name) for name in list(names)[:8]]
-    return ", ".join(shown) + (", ..." if len(names) > 8 else "")
+def _first_array(values: Any) -> NDArray | None:
+    for value in values:
+        if isinstance(value, NDArray):
+            return value
+        if isinstance(value, list | tuple):
+            found = _first_array(value)
+            if found is not None:
+                return found
+    return None
 
 
 class HybridBlock(Block):
@@ -324,19 +353,43 @@ class HybridBlock(Block):
 
     def forward(self, x: Any, *args: Any) -> Any:
         """Calls hybrid_forward with ``kvtrain.nd`` and the parameters as arrays."""
-        if not isinstance(x, NDArray):
+        array = x if isinstance(x, NDArray) else _first_array((x, *args))
+        if array is None:
             raise ConfigError(
-                f"{type(self).__name__}: the first input must be an NDArray, not {type(x).__name__}"
+                f"{type(self).__name__}: there must be one NDArray among the inputs; got "
+                f"{', '.join(type(a).__name__ for a in (x, *args))}"
             )
-        ctx = x._ctx
+        ctx = array._ctx
         try:
             params = {name: p.data(ctx) for name, p in self._reg_params.items()}
         except DeferredInitializationError:
+            if type(self).infer_shape is HybridBlock.infer_shape:
+                return self._forward_inferring(ctx, x, *args)
             self.infer_shape(x, *args)
             for parameter in self._reg_params.values():
                 parameter._finish_deferred_init()
             params = {name: p.data(ctx) for name, p in self._reg_params.items()}
         return self.hybrid_forward(nd, x, *args, **params)
+
+    def _forward_inferring(self, ctx: Any, x: Any, *args: Any) -> Any:
+        params = {
+            name: Unknown(p, ctx) if p._deferred_init else p.data(ctx)
+            for name, p in self._reg_params.items()
+        }
+        return self.hybrid_forward(InferringNamespace(), x, *args, **params)
+
+    def export(self, path: str, epoch: int = 0, remove_amp_cast: bool = True) -> None:
+        """Not available yet: it writes the network as a symbol.
+
+        Raises
+        ------
+        NotImplementedError
+            Always; names what works instead.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__}.export: networks are not traced into symbols yet; "
+            "save_parameters() and load_parameters() keep the values"
+        )
 
     def hybrid_forward(self, *args: Any, **kwargs: Any) -> Any:
         """``hybrid_forward(self, F, x, ..., weight)``: outputs from inputs; `F` is the namespace.

@@ -28,6 +28,11 @@ def _known(shape: tuple[int, ...] | None) -> bool:
     return shape is not None and all(n > 0 for n in shape)
 
 
+def maker_of(init: Any) -> Any:
+    """An initializer from itself, a name, or anything to call with (description, array)."""
+    return init if callable(init) and not isinstance(init, type) else init_module.create(init)
+
+
 class Parameter:
     """A named weight of a network.
 
@@ -87,8 +92,7 @@ class Parameter:
         self.grad_req = grad_req
 
     def __repr__(self) -> str:
-        kind = np.dtype(self.dtype).name if self.dtype is not None else None
-        return f"Parameter {self.name} (shape={self.shape}, dtype={kind})"
+        return f"{type(self).__name__} {self.name} (shape={self.shape}, dtype={self.dtype})"
 
     # ---- shape and gradient -----------------------------------------------------------------
 
@@ -184,11 +188,12 @@ class Parameter:
         self._deferred_init = ()
         if values is None:
             values = NDArray(np.zeros(self.shape or (), self.dtype), cpu())
-            if chosen is not None:
-                # a parameter's own initializer decides alone, whatever the name ends in
-                init_module.create(chosen)._init_weight(InitDesc(self.name), values)
-            else:
-                init_module.create(fallback)(InitDesc(self.name), values)
+            maker = maker_of(fallback if chosen is None else chosen)
+            if type(maker).__call__ is init_module.Initializer.__call__:
+                # it decides alone, whatever the name ends in
+                maker._init_weight(InitDesc(self.name), values)
+            else:  # Mixed, Load and a user's own go by the name
+                maker(InitDesc(self.name), values)
         self._init_impl(values, contexts)
 
     def _init_impl(self, values: NDArray, contexts: list[Context]) -> None:
@@ -236,7 +241,8 @@ class Parameter:
             )
         raise KVTrainError(
             f"Parameter '{self.name}' has not been initialized. Call initialize() of the network "
-            "(or of the parameter) first, and create the Trainer with net.collect_params()."
+            "(or of the parameter) first, and create the Trainer with net.collect_params(): "
+            "net.params lacks the parameters of the blocks inside."
         )
 
     def data(self, ctx: Context | None = None) -> NDArray:
@@ -367,6 +373,7 @@ class Constant(Parameter):
 
     Parameters
     ----------
+    name : str
     value : NDArray or array-like
     """
 
@@ -380,3 +387,18 @@ class Constant(Parameter):
             dtype=raw.dtype.type,
             init=init_module.Constant(raw),
         )
+
+    @property
+    def grad_req(self) -> str:
+        """'null'."""
+        return "null"
+
+    @grad_req.setter
+    def grad_req(self, req: str) -> None:
+        if req != "null":
+            warnings.warn(
+                f'Constant parameter "{self.name}" does not support grad_req other than "null", '
+                f'and new value "{req}" is ignored.',
+                stacklevel=2,
+            )
+        self._grad_req = "null"

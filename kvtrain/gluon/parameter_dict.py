@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from typing import Any
 
+import numpy as np
+
 from kvtrain import initializer as init_module
 from kvtrain import ndarray as nd
 from kvtrain.context import Context
 from kvtrain.errors import ConfigError, KVTrainError
-from kvtrain.gluon.parameter import Constant, Parameter
+from kvtrain.gluon.parameter import Constant, Parameter, maker_of
 
 
 class ParameterDict:
@@ -60,7 +62,8 @@ class ParameterDict:
 
     def __repr__(self) -> str:
         lines = "\n".join(f"  {p!r}" for p in self.values())
-        return f"{self._prefix}(\n{lines}\n)"
+        name = self._prefix + " " if self._prefix else ""
+        return f"{name}(\n{lines}\n)"
 
     def _find(self, name: str) -> Parameter | None:
         if name in self._params:
@@ -86,14 +89,24 @@ class ParameterDict:
             held = self._params[full] = Parameter(full, **kwargs)
             return held
         for field, wanted in kwargs.items():
-            if field == "shape" and wanted is not None:
-                held.shape = tuple(
-                    a if b <= 0 else b for a, b in zip(held.shape or wanted, wanted, strict=True)
+            stored = getattr(held, field, None)
+            if wanted is None or stored is None:
+                continue
+            if field == "shape":
+                wanted = (wanted,) if isinstance(wanted, int) else tuple(wanted)
+                same = len(stored) == len(wanted) and all(
+                    a == b or a <= 0 or b <= 0 for a, b in zip(stored, wanted, strict=True)
                 )
-            elif getattr(held, field, wanted) != wanted and field in ("dtype", "grad_req"):
+                if same:
+                    held.shape = tuple(max(a, b) for a, b in zip(stored, wanted, strict=True))
+            elif field == "dtype":
+                same = np.dtype(stored) == np.dtype(wanted)
+            else:
+                same = field != "grad_req" or stored == wanted
+            if not same:
                 raise ConfigError(
-                    f"parameter {full!r} exists with {field}={getattr(held, field)!r}, "
-                    f"asked for {wanted!r}"
+                    f"Cannot retrieve Parameter {full!r} because desired attribute does not match "
+                    f"with stored for attribute {field!r}: desired {wanted!r}, stored {stored!r}"
                 )
         return held
 
@@ -107,6 +120,10 @@ class ParameterDict:
             held = self._params[full] = Constant(full, value)
         if not isinstance(held, Constant):
             raise ConfigError(f"parameter {full!r} is not a constant")
+        if value is not None:
+            raw = value.asnumpy() if hasattr(value, "asnumpy") else np.asarray(value)
+            if not np.array_equal(raw, held.value.asnumpy()):
+                raise ConfigError(f"constant {full!r} exists with another value")
         return held
 
     def update(self, other: ParameterDict) -> None:
@@ -119,7 +136,7 @@ class ParameterDict:
         self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False
     ) -> None:
         """Initialise all; `init` (Uniform by default) yields to a parameter's own."""
-        default = init_module.Uniform() if init is None else init_module.create(init)
+        default = init_module.Uniform() if init is None else maker_of(init)
         for parameter in self.values():
             parameter.initialize(None, ctx, default, force_reinit)
 

@@ -284,7 +284,8 @@ class Trainer:
 
 def _parameters(params: Any) -> list[Parameter]:
     if isinstance(params, dict | ParameterDict):
-        params = list(params.values())
+        # saved states number the parameters in this order
+        params = [params[name] for name in sorted(params)]
     if not isinstance(params, Iterable):
         raise ConfigError(
             f"First argument must be a list or dict of Parameters, got {type(params).__name__}."

@@ -343,7 +343,7 @@ def test_misuse_is_named() -> None:
         gluon.Trainer([p, p], "sgd")
     with pytest.raises(ValueError, match="also be HybridBlock"):
         nn.HybridSequential().add(nn.Lambda("relu"))
-    with pytest.raises(ConfigError, match="first input must be an NDArray"):
+    with pytest.raises(ConfigError, match="must be one NDArray among the inputs"):
         nn.Dense(1)(np.ones((1, 2)))
     with pytest.raises(ConfigError, match="async"):
         gluon.update_policy.choose("dist_async", 1, False)
