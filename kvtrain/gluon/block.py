@@ -53,6 +53,9 @@ class Block:
         Parameters to share with another block.
     """
 
+    #: only passes on what its children give: no row of its own in a summary
+    _plain_stack = False
+
     def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
         self._empty_prefix = prefix == ""
         self._prefix, self._params = BlockScope.create(prefix, params, self._alias())

@@ -35,7 +35,8 @@ def summarize(block: Any, inputs: tuple[Any, ...]) -> str:
             name = f"{type(b).__name__}-{len(rows)}"
             rows[name] = (_shapes(out), list(b._reg_params.values()))
 
-        hooks.append(part.register_forward_hook(note))
+        if not part._plain_stack:
+            hooks.append(part.register_forward_hook(note))
 
     block.apply(watch)
     try:

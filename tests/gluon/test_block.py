@@ -122,9 +122,10 @@ def test_default_initializer_does_not_look_at_names() -> None:
         parameter = gluon.Parameter(name, shape=(3,))
         parameter.initialize(default_init=mx.init.Constant(3))
         assert parameter.data().asnumpy().tolist() == [3, 3, 3]
-    net = nn.Dense(1, in_units=1, bias_initializer=None)
-    net.initialize(mx.init.Mixed([".*bias", ".*"], [mx.init.One(), mx.init.Constant(5)]))
-    assert (net.bias.data().asscalar(), net.weight.data().asscalar()) == (1, 5)
+    net = nn.HybridSequential()
+    net.add(nn.Dense(1, in_units=1, prefix="a_"), nn.Dense(1, in_units=1, prefix="b_"))
+    net.initialize(mx.init.Mixed(["a_.*", ".*"], [mx.init.One(), mx.init.Constant(5)]))
+    assert [net[i].weight.data().asscalar() for i in (0, 1)] == [1, 5]
 
 
 def test_shared_parameters_and_files(tmp_path: Path) -> None:

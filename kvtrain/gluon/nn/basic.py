@@ -18,6 +18,7 @@ class _Stack:
     """What Sequential and HybridSequential share."""
 
     _children: Any
+    _plain_stack = True
 
     def add(self, *blocks: Any) -> None:
         """Append blocks."""
