@@ -121,6 +121,8 @@ def grad(
     results = []
     for variable, entry in zip(wanted, entries, strict=True):
         value = walk.leaves.get(entry) if isinstance(entry, Leaf) else inner.get(entry)
+        if value is None and (entry in walk.leaves or entry in inner):
+            value = np.zeros(variable.shape, variable.dtype)
         if value is None:
             raise AutogradError("grad: the heads do not depend on one of the variables")
         if isinstance(value, NDArray):

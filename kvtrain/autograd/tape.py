@@ -89,6 +89,7 @@ class Walk:
     def __init__(self, xp: Any, lift: Callable[[Any, Entry], Any] | None = None) -> None:
         self.xp = xp
         self.lift = lift
+        #: gradients; None: the heads depend on the variable, but nowhere with a slope
         self.leaves: dict[Leaf, Any] = {}
         self._grads: dict[tuple[Node, int], Any] = {}
 
@@ -116,6 +117,9 @@ class Walk:
                     "the graph of this array was freed by an earlier backward(); "
                     "pass retain_graph=True there to use it again"
                 )
+            for entry in node.parents:
+                if isinstance(entry, Leaf):
+                    self.leaves[entry] = None
         for entry, grad in heads:
             self._add(entry, grad)
         for node in nodes:

@@ -9,6 +9,7 @@ from typing import Any
 from kvtrain.ndarray import arithmetic, gradient, namespace, random, sparse
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.composed import (
+    RNN,
     BatchNorm,
     Dropout,
     add_n,
@@ -32,6 +33,7 @@ from kvtrain.ndarray.serialization import load, load_frombuffer, save
 from kvtrain.ndarray.storage import settle_all
 
 _functions = namespace.install()
+family = namespace.family
 arithmetic.install()
 gradient.install()
 _functions.update(arithmetic.FUNCTIONS)
@@ -51,8 +53,13 @@ for _name, _function in _functions.items():
     if _name not in globals():
         globals()[_name] = _function
 op = SimpleNamespace(**_functions)
+_internal = SimpleNamespace(**{n: f for n, f in _functions.items() if n.startswith("_")})
+linalg = family(_functions, "linalg")
+contrib = family(_functions, "contrib")
+image = family(_functions, "image")
 
 __all__ = [
+    "RNN",
     "BatchNorm",
     "Dropout",
     "NDArray",

@@ -6,11 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kvtrain.autograd.tape import state
+import numpy as np
+
+from kvtrain.autograd.tape import state as state_flags
 from kvtrain.errors import OperatorError
 from kvtrain.ndarray import random
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.invoke import invoke
+from kvtrain.ndarray.namespace import call
 from kvtrain.ops.registry import find
 
 
@@ -65,7 +68,7 @@ def Dropout(
         raise OperatorError(f"Dropout: p={p}; 0 <= p < 1 is needed")
     if mode not in ("training", "always"):
         raise OperatorError(f"Dropout: mode={mode!r}; known: training, always")
-    if p == 0 or not (state.training or mode == "always"):
+    if p == 0 or not (state_flags.training or mode == "always"):
         result: NDArray = invoke(find("identity"), [data], {})
     else:
         result = random.masked(data, p, (axes,) if isinstance(axes, int) else tuple(axes))
@@ -90,6 +93,7 @@ def BatchNorm(
     """Normalise over all dimensions but `axis`; in training also update the moving averages.
 
     ``moving = momentum * moving + (1 - momentum) * batch``, in place, with the biased variance.
+    With `output_mean_var` also the mean and ``1 / sqrt(variance + eps)`` that were used.
     """
     out, mean, var = invoke(
         find("_batch_norm"),
@@ -104,12 +108,56 @@ def BatchNorm(
             "cudnn_off": cudnn_off,
         },
     )
-    if state.training and not use_global_stats:
+    if state_flags.training and not use_global_stats:
         for moving, batch in ((moving_mean, mean), (moving_var, var)):
             raw = moving._write()
             raw *= raw.dtype.type(momentum)
             raw += batch._read() * raw.dtype.type(1 - momentum)
-    return [out, mean, var] if output_mean_var else out
+    if not output_mean_var:
+        return out
+    inverse = 1 / np.sqrt(var._read() + np.float32(eps))
+    return [out, mean, NDArray(inverse.astype(var.dtype), var._ctx)]
+
+
+def RNN(
+    data: NDArray,
+    parameters: NDArray,
+    state: NDArray,
+    state_cell: NDArray | None = None,
+    sequence_length: NDArray | None = None,
+    *,
+    p: float = 0.0,
+    out: Any = None,
+    **attrs: Any,
+) -> Any:
+    """A recurrent network of several layers, maybe in both directions.
+
+    Parameters
+    ----------
+    data : (time, batch, features)
+    parameters : flat
+        Weights of all layers and directions (inputs', state's, projection's), then the biases.
+    state, state_cell : (layers * directions, batch, units)
+        First states; `state_cell` for mode "lstm".
+    sequence_length : (batch,), optional
+        With ``use_sequence_length=True``.
+    p : float
+        Dropout between the layers, in training.
+    attrs
+        state_size, num_layers, mode ("rnn_relu", "rnn_tanh", "lstm" or "gru"), bidirectional,
+        state_outputs, projection_size, lstm_state_clip_min, lstm_state_clip_max,
+        use_sequence_length.
+    """
+    if not 0 <= p < 1:
+        raise OperatorError(f"RNN: p={p}; 0 <= p < 1 is needed")
+    inputs = [data, parameters, state]
+    inputs += [a for a in (state_cell, sequence_length) if a is not None]
+    layers = int(attrs.get("num_layers", 1))
+    if p and state_flags.training and layers > 1:
+        units = attrs.get("projection_size") or attrs["state_size"]
+        shape = (*data.shape[:2], units * (2 if attrs.get("bidirectional") else 1))
+        attrs["masks"] = [random.mask_of(shape, p, data.dtype) for _ in range(layers - 1)]
+    return call(find("_rnn"), tuple(inputs), {**attrs, "p": p, "out": out})
 
 
 def log_sigmoid(data: NDArray) -> NDArray:

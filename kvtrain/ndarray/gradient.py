@@ -91,6 +91,7 @@ def _deliver(leaf: Leaf, grad: Any) -> None:
         return
     array._fresh_grad = True
     target = array._grad
+    grad = np.zeros(target.shape, target.dtype) if grad is None else grad
     if leaf.req == "add" and target._sparse:
         target._assign(raw_of(target) + grad)
     elif leaf.req == "add":

@@ -77,13 +77,14 @@ def invoke(
     if type(result) is tuple:
         owned = tuple([_own(r, raws) for r in result])
         node = _record(op, inputs, raws, owned, attrs) if state.recording else None
+        shown = owned if op.visible is None else owned[: op.visible(attrs)]
         if out is not None:
-            return _into(out, owned, node)
-        arrays = [NDArray(raw, ctx) for raw in owned]
+            return _into(out, shown, node)
+        arrays = [NDArray(raw, ctx) for raw in shown]
         if node is not None:
             for slot, made in enumerate(arrays):
                 made._entry = (node, slot)
-        return arrays
+        return arrays[0] if op.visible is not None and len(arrays) == 1 else arrays
     raw = result
     if type(raw) is not ndarray or raw.base is not None:
         if isinstance(raw, Rows | Csr):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,12 @@ def call(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 inputs.extend(value)
             elif value is not None:
                 inputs.insert(position, value)
+    for bare in op.optional:
+        if kwargs.get(bare) is not None:
+            inputs.append(kwargs[bare])
+        kwargs.pop(bare, None)
+    if op.variadic:
+        kwargs.pop("num_args", None)
     for name, value in kwargs.items():
         if name not in op.attrs:
             known = ", ".join([*(i.lstrip("*") for i in op.inputs), *op.attrs])
@@ -190,3 +197,11 @@ def _transpose(self: NDArray, *axes: Any, **kwargs: Any) -> Any:
     if len(given) == 1 and (given[0] is None or isinstance(given[0], tuple | list)):
         given = given[0] or ()
     return invoke(find("transpose"), [self], {"axes": tuple(given or ())})
+
+
+def family(functions: dict[str, Callable[..., Any]], prefix: str) -> SimpleNamespace:
+    """The functions ``_<prefix>_<name>`` as ``nd.<prefix>.<name>``."""
+    start = f"_{prefix}_"
+    return SimpleNamespace(
+        **{n.removeprefix(start): f for n, f in functions.items() if n.startswith(start)}
+    )

@@ -231,16 +231,16 @@ def shuffle(data: NDArray, out: NDArray | None = None, **kw: Any) -> NDArray:
     return made if out is None else made.copyto(out)
 
 
-def dropout_mask(data: NDArray, p: float, axes: tuple[int, ...]) -> Array:
-    """Zero with probability `p`, else ``1 / (1 - p)``; one value along each of `axes`."""
-    shape = tuple(1 if i in axes else n for i, n in enumerate(data.shape))
+def mask_of(shape: tuple[int, ...], p: float, dtype: Any) -> Array:
+    """Zero with probability `p`, else ``1 / (1 - p)``."""
     unit = generators.unit(int(np.prod(shape, dtype=np.int64))).reshape(shape)
     keep = np.float32(1.0 - p)
-    return ((unit < keep) * (1 / keep)).astype(data.dtype)
+    return ((unit < keep) * (1 / keep)).astype(dtype)
 
 
 def masked(data: NDArray, p: float, axes: tuple[int, ...]) -> NDArray:
-    """Dropout as it is in training."""
-    mask = dropout_mask(data, p, axes)
+    """Dropout as it is in training; one value of the mask along each of `axes`."""
+    shape = tuple(1 if i in axes else n for i, n in enumerate(data.shape))
+    mask = mask_of(shape, p, data.dtype)
     result: NDArray = invoke(find("_mask"), [data], {"mask": mask})
     return result

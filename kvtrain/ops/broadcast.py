@@ -32,12 +32,12 @@ def axes_of(axis: Any, ndim: int, exclude: bool = False) -> tuple[int, ...]:
     return tuple(i for i in range(ndim) if i not in axes) if exclude else axes
 
 
-def pair(value: Any, default: int, what: str) -> tuple[int, int]:
-    """A 2-tuple of ints from an int, a 2-tuple or nothing."""
+def sizes(value: Any, default: int, count: int, what: str) -> tuple[int, ...]:
+    """`count` ints from an int, as many ints or nothing."""
     if value is None or value == ():
-        return (default, default)
+        return (default,) * count
     if isinstance(value, int):
-        return (value, value)
-    if len(value) != 2:
-        raise ValueError(f"{what} {value!r}: two numbers are needed for images (2-D)")
-    return (int(value[0]), int(value[1]))
+        return (value,) * count
+    if len(value) != count:
+        raise ValueError(f"{what}={tuple(value)}: {count} numbers are needed here")
+    return tuple(int(n) for n in value)

@@ -1,24 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolution and pooling of images, NCHW; the arithmetic is in the kernels."""
+"""Convolution and its transpose in one to three dimensions; the arithmetic is in the kernels."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from kvtrain.ops.broadcast import pair
+from kvtrain.ops.broadcast import sizes
 from kvtrain.ops.registry import op
 
+#: layouts by spatial dimensions; the channel comes second, as the CPU of MXNet has it
+LAYOUTS = {1: "NCW", 2: "NCHW", 3: "NCDHW"}
 
-def _geometry(data: Any, kernel: Any, stride: Any, dilate: Any, pad: Any, layout: Any) -> Any:
-    if len(data.shape) != 4:
-        raise ValueError(f"Convolution: data has shape {data.shape}; (n, c, h, w) is needed")
-    if layout not in (None, "NCHW"):
-        raise ValueError(f"Convolution: layout={layout!r}; NCHW is supported")
+
+def spatial_of(data: Any, layout: str | None) -> int:
+    """Number of spatial dimensions of `data`, whose layout must have channels second."""
+    spatial = len(data.shape) - 2
+    if spatial not in LAYOUTS:
+        raise ValueError(
+            f"data has shape {tuple(data.shape)}; (n, c, w), (n, c, h, w) or (n, c, d, h, w) "
+            "is needed"
+        )
+    if layout not in (None, "None", LAYOUTS[spatial]):
+        raise ValueError(f"layout={layout!r} is not supported; known: {LAYOUTS[spatial]}")
+    return spatial
+
+
+def geometry(data: Any, stride: Any, dilate: Any, pad: Any, layout: Any) -> dict[str, Any]:
+    """The attributes of the convolution kernels."""
+    spatial = spatial_of(data, layout)
     return {
-        "stride": pair(stride, 1, "stride"),
-        "pad": pair(pad, 0, "pad"),
-        "dilate": pair(dilate, 1, "dilate"),
+        "stride": sizes(stride, 1, spatial, "stride"),
+        "pad": sizes(pad, 0, spatial, "pad"),
+        "dilate": sizes(dilate, 1, spatial, "dilate"),
     }
+
+
+def _check(data: Any, weight: Any, kernel: Any, filters: int, num_filter: int) -> None:
+    wanted = sizes(kernel, 1, len(data.shape) - 2, "kernel")
+    if tuple(weight.shape[2:]) != wanted or filters != num_filter:
+        raise ValueError(
+            f"weight {tuple(weight.shape)} does not fit num_filter={num_filter}, kernel={kernel}"
+        )
+
+
+def _bias(out: Any, bias: Any, num_filter: int) -> Any:
+    if bias.shape != (num_filter,):
+        raise ValueError(f"bias has shape {bias.shape}; num_filter={num_filter}")
+    out += bias.reshape((-1,) + (1,) * (out.ndim - 2))
+    return out
+
+
+def _bias_grads(xp: Any, g: Any, bias: Any) -> tuple[Any, ...]:
+    axes = (0, *range(2, len(g.shape)))
+    return tuple(lambda: xp.sum(g, axis=axes) for _ in bias)
 
 
 def _conv_vjp(
@@ -29,26 +63,23 @@ def _conv_vjp(
     weight: Any,
     *bias: Any,
     kernel: Any,
-    num_filter: int,
     stride: Any,
     dilate: Any,
     pad: Any,
     num_group: int,
-    no_bias: bool,
     layout: Any,
-    **tuning: Any,
+    **rest: Any,
 ) -> tuple[Any, ...]:
-    geometry = _geometry(data, kernel, stride, dilate, pad, layout)
-    size = (data.shape[2], data.shape[3])
-    window = (weight.shape[2], weight.shape[3])
-    grads = (
-        lambda: xp.conv2d_data_grad(g, weight, size=size, groups=num_group, **geometry),
-        lambda: xp.conv2d_weight_grad(g, data, kernel=window, groups=num_group, **geometry),
+    shape = geometry(data, stride, dilate, pad, layout)
+    size, window = tuple(data.shape[2:]), tuple(weight.shape[2:])
+    return (
+        lambda: xp.conv_data_grad(g, weight, size=size, groups=num_group, **shape),
+        lambda: xp.conv_weight_grad(g, data, kernel=window, groups=num_group, **shape),
+        *_bias_grads(xp, g, bias),
     )
-    return (*grads, *(lambda: xp.sum(g, axis=(0, 2, 3)) for _ in bias))
 
 
-@op("Convolution", vjp=_conv_vjp)
+@op("Convolution", vjp=_conv_vjp, aliases=("Convolution_v1",))
 def _convolution(
     xp: Any,
     data: Any,
@@ -56,66 +87,65 @@ def _convolution(
     /,
     *bias: Any,
     kernel: Any,
-    num_filter: int,
     stride: Any = (),
     dilate: Any = (),
     pad: Any = (),
+    num_filter: int,
     num_group: int = 1,
-    no_bias: bool = False,
-    layout: str | None = None,
     workspace: int = 1024,
+    no_bias: bool = False,
     cudnn_tune: str | None = None,
     cudnn_off: bool = False,
+    layout: str | None = None,
 ) -> Any:
-    """Cross-correlation of (n, c, h, w) with (num_filter, c / num_group, kh, kw)."""
-    geometry = _geometry(data, kernel, stride, dilate, pad, layout)
-    if tuple(weight.shape[2:]) != pair(kernel, 1, "kernel") or weight.shape[0] != num_filter:
+    """Cross-correlation of (n, c, *spatial) with (num_filter, c / num_group, *kernel)."""
+    shape = geometry(data, stride, dilate, pad, layout)
+    _check(data, weight, kernel, weight.shape[0], num_filter)
+    if data.shape[1] != weight.shape[1] * num_group or num_filter % num_group:
         raise ValueError(
-            f"Convolution: weight {weight.shape} does not fit num_filter={num_filter}, "
-            f"kernel={kernel}"
-        )
-    if data.shape[1] != weight.shape[1] * num_group:
-        raise ValueError(
-            f"Convolution: data has {data.shape[1]} channels, weight {weight.shape} with "
+            f"data has {data.shape[1]} channels, weight {weight.shape} with "
             f"num_group={num_group} needs {weight.shape[1] * num_group}"
         )
-    out = xp.conv2d(data, weight, groups=num_group, **geometry)
-    if bias and not no_bias:
-        out += bias[0].reshape((1, -1, 1, 1))
-    return out
+    reach = zip(data.shape[2:], weight.shape[2:], shape["dilate"], shape["pad"], strict=True)
+    for size, k, d, p in reach:
+        if d * (k - 1) + 1 > size + 2 * p:
+            raise ValueError(f"kernel {kernel} exceeds the input {data.shape} with pad {pad}")
+    if not bias and not no_bias:
+        raise ValueError("bias is missing; pass it or no_bias=True")
+    out = xp.conv(data, weight, groups=num_group, **shape)
+    return _bias(out, bias[0], num_filter) if bias and not no_bias else out
 
 
-def _conv2d_vjp(
-    xp: Any, g: Any, out: Any, data: Any, weight: Any, *, groups: int, **geometry: Any
+def _kernel_vjp(
+    xp: Any, g: Any, out: Any, data: Any, weight: Any, *, groups: int, **shape: Any
 ) -> tuple[Any, ...]:
-    size = (data.shape[2], data.shape[3])
-    window = (weight.shape[2], weight.shape[3])
+    size, window = tuple(data.shape[2:]), tuple(weight.shape[2:])
     return (
-        lambda: xp.conv2d_data_grad(g, weight, size=size, groups=groups, **geometry),
-        lambda: xp.conv2d_weight_grad(g, data, kernel=window, groups=groups, **geometry),
+        lambda: xp.conv_data_grad(g, weight, size=size, groups=groups, **shape),
+        lambda: xp.conv_weight_grad(g, data, kernel=window, groups=groups, **shape),
     )
 
 
-@op("_conv2d", vjp=_conv2d_vjp, public=False, aliases=("conv2d",))
-def _conv2d(
+@op("conv", vjp=_kernel_vjp, public=False)
+def _conv(
     xp: Any, data: Any, weight: Any, /, *, stride: Any, pad: Any, dilate: Any, groups: int
 ) -> Any:
     """The convolution kernel."""
-    return xp.conv2d(data, weight, stride=stride, pad=pad, dilate=dilate, groups=groups)
+    return xp.conv(data, weight, stride=stride, pad=pad, dilate=dilate, groups=groups)
 
 
 def _data_grad_vjp(
-    xp: Any, g: Any, out: Any, grad: Any, weight: Any, *, size: Any, groups: int, **geometry: Any
+    xp: Any, g: Any, out: Any, grad: Any, weight: Any, *, size: Any, groups: int, **shape: Any
 ) -> tuple[Any, ...]:
-    window = (weight.shape[2], weight.shape[3])
+    window = tuple(weight.shape[2:])
     return (
-        lambda: xp.conv2d(g, weight, groups=groups, **geometry),
-        lambda: xp.conv2d_weight_grad(grad, g, kernel=window, groups=groups, **geometry),
+        lambda: xp.conv(g, weight, groups=groups, **shape),
+        lambda: xp.conv_weight_grad(grad, g, kernel=window, groups=groups, **shape),
     )
 
 
-@op("_conv2d_data_grad", vjp=_data_grad_vjp, public=False, aliases=("conv2d_data_grad",))
-def _conv2d_data_grad(
+@op("conv_data_grad", vjp=_data_grad_vjp, public=False)
+def _conv_data_grad(
     xp: Any,
     grad: Any,
     weight: Any,
@@ -127,24 +157,24 @@ def _conv2d_data_grad(
     dilate: Any,
     groups: int,
 ) -> Any:
-    """Gradient of a convolution by its data."""
-    return xp.conv2d_data_grad(
+    """Gradient of a convolution by its data; also the transposed convolution."""
+    return xp.conv_data_grad(
         grad, weight, size=size, stride=stride, pad=pad, dilate=dilate, groups=groups
     )
 
 
 def _weight_grad_vjp(
-    xp: Any, g: Any, out: Any, grad: Any, data: Any, *, kernel: Any, groups: int, **geometry: Any
+    xp: Any, g: Any, out: Any, grad: Any, data: Any, *, kernel: Any, groups: int, **shape: Any
 ) -> tuple[Any, ...]:
-    size = (data.shape[2], data.shape[3])
+    size = tuple(data.shape[2:])
     return (
-        lambda: xp.conv2d(data, g, groups=groups, **geometry),
-        lambda: xp.conv2d_data_grad(grad, g, size=size, groups=groups, **geometry),
+        lambda: xp.conv(data, g, groups=groups, **shape),
+        lambda: xp.conv_data_grad(grad, g, size=size, groups=groups, **shape),
     )
 
 
-@op("_conv2d_weight_grad", vjp=_weight_grad_vjp, public=False, aliases=("conv2d_weight_grad",))
-def _conv2d_weight_grad(
+@op("conv_weight_grad", vjp=_weight_grad_vjp, public=False)
+def _conv_weight_grad(
     xp: Any,
     grad: Any,
     data: Any,
@@ -157,99 +187,92 @@ def _conv2d_weight_grad(
     groups: int,
 ) -> Any:
     """Gradient of a convolution by its weight."""
-    return xp.conv2d_weight_grad(
+    return xp.conv_weight_grad(
         grad, data, kernel=kernel, stride=stride, pad=pad, dilate=dilate, groups=groups
     )
 
 
-def _window(
-    shape: tuple[int, ...],
+# ---- transposed ----------------------------------------------------------------------------
+
+
+def _transposed(
+    data: Any, kernel: Any, stride: Any, dilate: Any, pad: Any, adj: Any, target: Any, layout: Any
+) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """Attributes of the kernels, and the output's spatial size."""
+    shape = geometry(data, stride, dilate, pad, layout)
+    spatial = len(data.shape) - 2
+    window = sizes(kernel, 1, spatial, "kernel")
+    extra = sizes(adj, 0, spatial, "adj")
+    wanted = sizes(target, 0, spatial, "target_shape")
+    pads, out = [], []
+    for i, size in enumerate(data.shape[2:]):
+        reach = shape["stride"][i] * (size - 1) + shape["dilate"][i] * (window[i] - 1) + 1
+        p, a = shape["pad"][i], extra[i]
+        if any(wanted):
+            if wanted[i] > reach:
+                raise ValueError(f"target_shape={target} is too large: {reach} can be reached")
+            over = reach - wanted[i]
+            p, a = (over + 1) // 2, over % 2
+        elif a >= shape["stride"][i]:
+            raise ValueError(f"adj={adj} must be smaller than stride={stride}")
+        pads.append(p)
+        out.append(reach - 2 * p + a)
+    return {**shape, "pad": tuple(pads)}, tuple(out)
+
+
+def _deconv_vjp(
+    xp: Any,
+    g: Any,
+    out: Any,
+    data: Any,
+    weight: Any,
+    *bias: Any,
     kernel: Any,
-    pool_type: str,
-    global_pool: bool,
     stride: Any,
+    dilate: Any,
     pad: Any,
-    pooling_convention: str,
-    count_include_pad: Any,
-) -> dict[str, Any]:
-    if len(shape) != 4:
-        raise ValueError(f"Pooling: data has shape {shape}; (n, c, h, w) is needed")
-    if pool_type not in ("max", "avg", "sum"):
-        raise ValueError(f"Pooling: pool_type={pool_type!r}; known: max, avg, sum")
-    if pooling_convention not in ("valid", "full"):
-        raise ValueError(f"Pooling: pooling_convention={pooling_convention!r}; valid and full")
-    whole = (shape[2], shape[3])
-    return {
-        "kernel": whole if global_pool else pair(kernel, 1, "kernel"),
-        "stride": (1, 1) if global_pool else pair(stride, 1, "stride"),
-        "pad": (0, 0) if global_pool else pair(pad, 0, "pad"),
-        "kind": pool_type,
-        "full": pooling_convention == "full",
-        "include_pad": count_include_pad is None or bool(count_include_pad),
-    }
-
-
-def _pool_vjp(
-    xp: Any, g: Any, out: Any, data: Any, *, layout: Any, **attrs: Any
+    adj: Any,
+    target_shape: Any,
+    num_group: int,
+    layout: Any,
+    **rest: Any,
 ) -> tuple[Any, ...]:
-    attrs.pop("cudnn_off", None)
-    return (xp.pool2d_grad(g, data, out, **_window(data.shape, **attrs)),)
-
-
-@op("Pooling", vjp=_pool_vjp)
-def _pooling(
-    xp: Any,
-    data: Any,
-    /,
-    *,
-    kernel: Any = (),
-    pool_type: str = "max",
-    global_pool: bool = False,
-    stride: Any = (),
-    pad: Any = (),
-    pooling_convention: str = "valid",
-    count_include_pad: bool | None = None,
-    layout: str | None = None,
-    cudnn_off: bool = False,
-) -> Any:
-    """Maximum, average or sum over windows of (n, c, h, w)."""
-    window = _window(
-        data.shape,
-        kernel,
-        pool_type,
-        global_pool,
-        stride,
-        pad,
-        pooling_convention,
-        count_include_pad,
+    shape, _ = _transposed(data, kernel, stride, dilate, pad, adj, target_shape, layout)
+    window = tuple(weight.shape[2:])
+    return (
+        lambda: xp.conv(g, weight, groups=num_group, **shape),
+        lambda: xp.conv_weight_grad(data, g, kernel=window, groups=num_group, **shape),
+        *_bias_grads(xp, g, bias),
     )
-    return xp.pool2d(data, **window)
 
 
-@op("_pool2d_grad", vjp=None, public=False, aliases=("pool2d_grad",))
-def _pool2d_grad(
+@op("Deconvolution", vjp=_deconv_vjp)
+def _deconvolution(
     xp: Any,
-    grad: Any,
     data: Any,
-    pooled: Any,
+    weight: Any,
     /,
-    *,
+    *bias: Any,
     kernel: Any,
-    stride: Any,
-    pad: Any,
-    kind: str,
-    full: bool,
-    include_pad: bool,
+    stride: Any = (),
+    dilate: Any = (),
+    pad: Any = (),
+    adj: Any = (),
+    target_shape: Any = (),
+    num_filter: int,
+    num_group: int = 1,
+    workspace: int = 512,
+    no_bias: bool = True,
+    cudnn_tune: str | None = None,
+    cudnn_off: bool = False,
+    layout: str | None = None,
 ) -> Any:
-    """Gradient of pooling by its data."""
-    return xp.pool2d_grad(
-        grad,
-        data,
-        pooled,
-        kernel=kernel,
-        stride=stride,
-        pad=pad,
-        kind=kind,
-        full=full,
-        include_pad=include_pad,
-    )
+    """Transposed convolution of (n, c, *spatial) with (c, num_filter / num_group, *kernel)."""
+    shape, size = _transposed(data, kernel, stride, dilate, pad, adj, target_shape, layout)
+    _check(data, weight, kernel, weight.shape[1] * num_group, num_filter)
+    if data.shape[1] != weight.shape[0]:
+        raise ValueError(
+            f"data has {data.shape[1]} channels, weight {weight.shape} needs its first"
+        )
+    out = xp.conv_data_grad(data, weight, size=size, groups=num_group, **shape)
+    return _bias(out, bias[0], num_filter) if bias and not no_bias else out

@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from kvtrain.ops.broadcast import unbroadcast
 from kvtrain.ops.registry import op
+
+
+def no_slope(*args: Any) -> None:
+    """The gradient of a function that is constant between its steps."""
+    return None
 
 
 def _binary(
@@ -27,6 +34,8 @@ def _binary(
         dleft, dright = left, right
 
         def vjp(xp: Any, g: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
+            if dleft is no_slope:
+                return None, None
             return (
                 unbroadcast(xp, dleft(xp, g, out, a, b), a.shape),
                 unbroadcast(xp, dright(xp, g, out, a, b), b.shape),
@@ -79,6 +88,10 @@ def _names(name: str, *more: str) -> tuple[str, ...]:
     return (f"broadcast_{name}", *more)
 
 
+def _log(xp: Any, a: Any) -> Any:
+    return xp.log(a) if hasattr(a, "shape") else float(np.log(a))
+
+
 _binary(
     "add",
     lambda xp, a, b: xp.add(a, b),
@@ -123,7 +136,7 @@ _binary(
     "power",
     lambda xp, a, b: xp.power(a, b),
     lambda xp, g, out, a, b: g * b * xp.power(a, b - 1),
-    lambda xp, g, out, a, b: g * out * xp.log(a),
+    lambda xp, g, out, a, b: g * out * _log(xp, a),
     _names("power", "pow", "_power"),
     "First array to the power of the second, with broadcasting.",
 )
@@ -170,13 +183,20 @@ for _name, _function, _more in (
     _binary(
         _name,
         _compare(_function),
-        None,
-        None,
+        no_slope,
+        no_slope,
         _names(_name, *_more),
         f"1 where the first is {_name.replace('_', ' ')} the second, else 0.",
     )
 for _name in ("logical_and", "logical_or", "logical_xor"):
-    _binary(_name, _logical(_name), None, None, _names(_name), f"Element-wise {_name}, as 0 and 1.")
+    _binary(
+        _name,
+        _logical(_name),
+        no_slope,
+        no_slope,
+        _names(_name),
+        f"Element-wise {_name}, as 0 and 1.",
+    )
 
 
 def _divide(xp: Any, a: Any, b: Any) -> Any:

@@ -123,14 +123,3 @@ def _batch_dot(
 def _matmul(xp: Any, a: Any, b: Any, /) -> Any:
     """Stacked matrix product of arrays of equal leading dimensions."""
     return xp.matmul(a, b)
-
-
-@op("L2Normalization", vjp=None)
-def _l2_normalization(xp: Any, data: Any, /, *, eps: float = 1e-10, mode: str = "instance") -> Any:
-    """Divided by the L2 norm of each instance, channel or spatial position."""
-    axes = {"instance": tuple(range(1, data.ndim)), "channel": (1,)}.get(
-        mode, tuple(range(2, data.ndim))
-    )
-    if mode not in ("instance", "channel", "spatial"):
-        raise ValueError(f"L2Normalization: mode={mode!r}; known: instance, channel, spatial")
-    return data / xp.sqrt(xp.sum(data * data, axis=axes, keepdims=True) + data.dtype.type(eps))

@@ -20,7 +20,7 @@ def _identity(xp: Any, data: Any, /) -> Any:
     return xp.array(data)
 
 
-@op("BlockGrad", vjp=lambda xp, g, out, a: (g * 0,), aliases=("stop_gradient",))
+@op("BlockGrad", vjp=lambda xp, g, out, a: (None,), aliases=("stop_gradient",))
 def _block_grad(xp: Any, data: Any, /) -> Any:
     """A copy through which no gradient flows."""
     return xp.array(data)

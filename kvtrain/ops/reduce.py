@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reductions with MXNet's `axis`, `keepdims` and `exclude`; sorting and searching."""
+"""Reductions with MXNet's `axis`, `keepdims` and `exclude`."""
 
 from __future__ import annotations
 
@@ -146,73 +146,6 @@ _arg("argmin")
 def _argmax_channel(xp: Any, data: Any, /) -> Any:
     """Index of the maximum along axis 1, as float32."""
     return xp.argmax(data, axis=1).astype(np.float32)
-
-
-def _ordered(xp: Any, data: Any, axis: int | None, is_ascend: bool) -> Any:
-    """Indices that sort along `axis`; equal elements keep their order."""
-    keys = data if is_ascend else (-data if data.dtype.kind == "f" else -data.astype(np.int64))
-    return xp.argsort(keys, axis=axis, kind="stable")
-
-
-def _sort_vjp(xp: Any, g: Any, out: Any, a: Any, *, axis: Any, is_ascend: bool) -> tuple[Any, ...]:
-    raw = np.asarray(a)
-    flat = raw.reshape(-1) if axis is None else raw
-    order = _ordered(np, flat, -1 if axis is None else axis, is_ascend)
-    grad = np.empty_like(flat)
-    np.put_along_axis(grad, order, np.asarray(g), -1 if axis is None else axis)
-    return (grad.reshape(raw.shape),)
-
-
-@op("sort", vjp=_sort_vjp, methods=("sort",))
-def _sort(xp: Any, data: Any, /, *, axis: int | None = -1, is_ascend: bool = True) -> Any:
-    """Sorted copy along `axis` (None: flattened)."""
-    flat, along = (data.reshape(-1), 0) if axis is None else (data, axis)
-    return xp.take_along_axis(flat, _ordered(xp, flat, along, is_ascend), along)
-
-
-@op("argsort", vjp=None, methods=("argsort",))
-def _argsort(
-    xp: Any,
-    data: Any,
-    /,
-    *,
-    axis: int | None = -1,
-    is_ascend: bool = True,
-    dtype: str = "float32",
-) -> Any:
-    """Indices that would sort along `axis` (None: flattened)."""
-    flat, along = (data.reshape(-1), 0) if axis is None else (data, axis)
-    return _ordered(xp, flat, along, is_ascend).astype(dtype)
-
-
-@op("topk", vjp=None, methods=("topk",))
-def _topk(
-    xp: Any,
-    data: Any,
-    /,
-    *,
-    axis: int | None = -1,
-    k: int = 1,
-    ret_typ: str = "indices",
-    is_ascend: bool = False,
-    dtype: str = "float32",
-) -> Any:
-    """The `k` largest (or smallest) along `axis`: value, indices, both or a mask."""
-    flat, along = (data.reshape(-1), 0) if axis is None else (data, axis)
-    size = flat.shape[along]
-    first = xp.take(_ordered(xp, flat, along, is_ascend), np.arange(k if k > 0 else size), along)
-    if ret_typ == "indices":
-        return first.astype(dtype)
-    if ret_typ == "mask":
-        mask = np.zeros(flat.shape, data.dtype)
-        np.put_along_axis(mask, first, data.dtype.type(1), along)
-        return mask.reshape(data.shape)
-    values = xp.take_along_axis(flat, first, along)
-    if ret_typ == "value":
-        return values
-    if ret_typ == "both":
-        return values, first.astype(dtype)
-    raise ValueError(f"topk: ret_typ={ret_typ!r}; known: value, indices, mask, both")
 
 
 @op(

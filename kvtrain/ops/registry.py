@@ -37,6 +37,10 @@ class Op:
     public: bool = True
     #: behaves differently in training: gets the attribute `training`
     modal: bool = False
+    #: how many of the outputs the caller gets, from the attributes; None: all
+    visible: Callable[[dict[str, Any]], int] | None = None
+    #: names of the inputs that a last starred name collects; (): any number under that name
+    optional: tuple[str, ...] = ()
     doc: str = field(default="", repr=False)
 
     @property
@@ -68,6 +72,8 @@ def op(
     methods: tuple[str, ...] = (),
     public: bool = True,
     modal: bool = False,
+    visible: Callable[[dict[str, Any]], int] | None = None,
+    optional: tuple[str, ...] = (),
     doc: str = "",
 ) -> Callable[[Forward], Forward]:
     """Register the decorated forward function as operator `name`."""
@@ -84,6 +90,8 @@ def op(
             methods=methods,
             public=public,
             modal=modal,
+            visible=visible,
+            optional=optional,
             doc=doc or inspect.getdoc(forward) or "",
         )
         for known in (name, *aliases):

@@ -89,6 +89,12 @@ def _reshape(xp: Any, data: Any, /, *, shape: Any = (), reverse: bool = False) -
     return data.reshape(reshape_to(data.shape, wanted, reverse))
 
 
+@op("_reshape_plain", vjp=_reshape_vjp, public=False)
+def _reshape_plain(xp: Any, data: Any, /, *, shape: Any) -> Any:
+    """The same elements in another shape, without codes but -1."""
+    return data.reshape(shape)
+
+
 @op("Flatten", vjp=_reshape_vjp, aliases=("flatten",), methods=("flatten",))
 def _flatten(xp: Any, data: Any, /) -> Any:
     """Two dimensions: the first kept, the others merged."""
@@ -161,6 +167,16 @@ def _broadcast_to(xp: Any, data: Any, /, *, shape: Any = ()) -> Any:
     if len(wanted) == data.ndim:
         wanted = tuple(n or old for n, old in zip(wanted, data.shape, strict=True))
     return xp.broadcast_to(data, wanted)
+
+
+@op(
+    "_broadcast_plain",
+    vjp=lambda xp, g, out, a, *, shape: (unbroadcast(xp, g, a.shape),),
+    public=False,
+)
+def _broadcast_plain(xp: Any, data: Any, /, *, shape: Any) -> Any:
+    """Repeated along dimensions of size 1; a 0 is a size."""
+    return xp.broadcast_to(data, shape)
 
 
 @op(
@@ -303,13 +319,13 @@ def _pad(
     return xp.pad(data, width, mode=mode)
 
 
-@op("zeros_like", vjp=lambda xp, g, out, a: (g * 0,), methods=("zeros_like",))
+@op("zeros_like", vjp=lambda xp, g, out, a: (None,), methods=("zeros_like",))
 def _zeros_like(xp: Any, data: Any, /) -> Any:
     """Zeros of the same shape and dtype."""
     return xp.zeros_like(data)
 
 
-@op("ones_like", vjp=lambda xp, g, out, a: (g * 0,), methods=("ones_like",))
+@op("ones_like", vjp=lambda xp, g, out, a: (None,), methods=("ones_like",))
 def _ones_like(xp: Any, data: Any, /) -> Any:
     """Ones of the same shape and dtype."""
     return xp.ones_like(data)
@@ -332,7 +348,13 @@ def _diag_vjp(
 ) -> tuple[Any, ...]:
     if len(a.shape) == 1:
         return (xp.diag(g, k=k),)
-    raise ValueError("diag: the gradient is known for one dimension")
+    first, second = axis1 % len(a.shape), axis2 % len(a.shape)
+    rest = tuple(i for i in range(len(a.shape)) if i not in (first, second))
+    order = (*rest, first, second)
+    rows = np.arange(g.shape[-1]) + max(-k, 0)
+    key = (Ellipsis, rows, rows + k)
+    moved = xp.index_grad(g, shape=tuple(a.shape[i] for i in order), key=key)
+    return (xp.transpose(moved, axes=tuple(order.index(i) for i in range(len(order)))),)
 
 
 @op("diag", vjp=_diag_vjp, methods=("diag",))

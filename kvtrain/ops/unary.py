@@ -51,7 +51,7 @@ def _sigmoid(xp: Any, a: Any) -> Any:
 
 _unary("negative", lambda xp, a: xp.negative(a), lambda xp, g, out, a: -g, "Minus x.")
 _unary("abs", lambda xp, a: xp.abs(a), lambda xp, g, out, a: g * xp.sign(a), "Absolute value.")
-_unary("sign", lambda xp, a: xp.sign(a), lambda xp, g, out, a: g * 0, "-1, 0 or 1.")
+_unary("sign", lambda xp, a: xp.sign(a), lambda xp, g, out, a: None, "-1, 0 or 1.")
 _unary("exp", lambda xp, a: xp.exp(a), lambda xp, g, out, a: g * out, "e to the x.")
 _unary(
     "expm1", lambda xp, a: xp.expm1(a), lambda xp, g, out, a: g * (out + 1), "e to the x, minus 1."
@@ -177,16 +177,22 @@ for _name, _function, _text in (
     _unary(
         _name,
         lambda xp, a, f=_function: getattr(xp, f)(a) if a.dtype.kind == "f" else a + 0,
-        lambda xp, g, out, a: g * 0,
+        lambda xp, g, out, a: None,
         _text,
     )
 _unary(
     "round",
     lambda xp, a: xp.sign(a) * xp.floor(xp.abs(a) + 0.5),
-    lambda xp, g, out, a: g * 0,
+    lambda xp, g, out, a: None,
     "Nearest integer, halves away from zero.",
 )
-_unary("logical_not", lambda xp, a: xp.equal(a, 0), None, "1 where x is 0, else 0.", method=False)
+_unary(
+    "logical_not",
+    lambda xp, a: xp.equal(a, 0),
+    lambda xp, g, out, a: None,
+    "1 where x is 0, else 0.",
+    method=False,
+)
 _unary("isnan", lambda xp, a: xp.isnan(a), None, "1 where x is NaN.", method=False)
 _unary("isinf", lambda xp, a: xp.isinf(a), None, "1 where x is infinite.", method=False)
 _unary("isfinite", lambda xp, a: xp.isfinite(a), None, "1 where x is finite.", method=False)

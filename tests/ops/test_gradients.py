@@ -18,8 +18,7 @@ def test_gradient(case: Case) -> None:
 
     def function(*arrays: nd.NDArray) -> object:
         out = call(op, arrays, dict(case.attrs))
-        # mean and variance are measured, not differentiated
-        return out[0] if case.op == "_batch_norm" else out
+        return out[: case.outputs] if isinstance(out, list) else out
 
     check_gradient(function, case.inputs, case.wanted)
 
@@ -30,19 +29,11 @@ def test_every_differentiable_operator_has_a_row() -> None:
     assert not missing
 
 
-SECOND = [
-    c
-    for c in CASES
-    if c.op
-    in ("multiply", "divide", "power", "exp", "tanh", "sum", "dot", "FullyConnected", "softmax")
-    or (c.op in ("Convolution", "batch_dot", "sigmoid", "square", "transpose", "Concat", "take"))
-]
-
-
-@pytest.mark.parametrize("case", SECOND, ids=lambda c: f"{c.op}-{len(c.attrs)}")
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.op}-{len(c.attrs)}")
 def test_gradient_of_the_gradient(case: Case) -> None:
     op = find(case.op)
-    wanted = list(range(len(case.inputs))) if case.wanted is None else case.wanted
+    every = list(range(len(case.inputs))) if case.wanted is None else case.wanted
+    wanted = every if case.twice is None else case.twice
 
     def slope(*arrays: nd.NDArray) -> list[nd.NDArray]:
         for i in wanted:
@@ -50,8 +41,11 @@ def test_gradient_of_the_gradient(case: Case) -> None:
                 arrays[i].attach_grad()
         with autograd.record():
             out = call(op, arrays, dict(case.attrs))
-            head = (out * out * out).sum()
-            return autograd.grad(head, [arrays[i] for i in wanted], create_graph=True)
+            outs = out if isinstance(out, list) else [out]
+            heads = [(o * o * 0.5 + o).sum() for o in outs[: case.outputs]]
+            grads = autograd.grad(heads, [arrays[i] for i in wanted], create_graph=True)
+            # a gradient that does not depend on the variables is no part of the graph
+            return [g + arrays[i] * 0 for g, i in zip(grads, wanted, strict=True)]
 
     check_gradient(slope, case.inputs, wanted, rtol=1e-3, atol=1e-4)
 
@@ -81,19 +75,6 @@ def test_losses_have_the_gradient_they_promise() -> None:
         out = nd.BlockGrad(data * 2) + data
     out.backward()
     assert data.grad.asnumpy().tolist() == [[1, 1, 1]]
-
-
-def test_a_second_derivative_that_is_not_there_is_an_error_not_a_zero() -> None:
-    from kvtrain.errors import AutogradError
-
-    x = nd.array(np.random.rand(1, 1, 4, 4))
-    x.attach_grad()
-    with autograd.record():
-        y = nd.Pooling(x, kernel=(2, 2), pool_type="max")
-        (g,) = autograd.grad((y * y).sum(), [x], create_graph=True)
-        z = (g * g).sum()
-    with pytest.raises(AutogradError, match="pool2d_grad has no gradient of its own"):
-        z.backward()
 
 
 @pytest.mark.parametrize(

@@ -1,125 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NumPy backend: always there, complete."""
+"""The NumPy backend: always there, complete. Every public function of its modules is a kernel."""
 
-from kvtrain.kernels.numpy.codec import (
-    bf16_decode,
-    bf16_encode,
-    fp16_encode,
-    onebit_decode,
-    onebit_encode,
-    topk_decode,
-    topk_encode,
-    twobit_decode,
-    twobit_encode,
-)
-from kvtrain.kernels.numpy.conv import conv2d, conv2d_data_grad, conv2d_weight_grad
-from kvtrain.kernels.numpy.indexing import (
-    depth_to_space,
-    embedding_grad,
-    index_grad,
-    pick,
-    pick_grad,
-    slice_axis,
-    space_to_depth,
-)
-from kvtrain.kernels.numpy.norm import (
-    batch_norm_grad,
-    batch_norm_stats,
-    layer_norm_grad,
-    log_softmax,
-    softmax,
-)
-from kvtrain.kernels.numpy.pool import pool2d, pool2d_grad
-from kvtrain.kernels.numpy.special import erf, gamma, gammaln
-from kvtrain.kernels.numpy.update import (
-    adam_update,
-    put_rows,
-    sgd_mom_update,
-    sgd_update,
-    sum_arrays,
-    take_rows,
-)
-from kvtrain.kernels.numpy.update_adaptive import (
-    adadelta_update,
-    adagrad_update,
-    adamax_update,
-    adamw_update,
-    ftml_update,
-    ftrl_update,
-    nadam_update,
-    rmsprop_update,
-    rmspropalex_update,
-)
-from kvtrain.kernels.numpy.update_layer import (
-    group_adagrad_update,
-    lamb_update,
-    lamb_update_phase1,
-    lamb_update_phase2,
-    sum_of_squares,
-)
-from kvtrain.kernels.numpy.update_momentum import (
-    dcasgd_update,
-    nag_mom_update,
-    sgld_update,
-    signsgd_update,
-    signum_update,
-)
+import importlib
+import pkgutil
+
 from kvtrain.kernels.stored import cast_storage
 
-__all__ = [
-    "adadelta_update",
-    "adagrad_update",
-    "adam_update",
-    "adamax_update",
-    "adamw_update",
-    "batch_norm_grad",
-    "batch_norm_stats",
-    "bf16_decode",
-    "bf16_encode",
-    "cast_storage",
-    "conv2d",
-    "conv2d_data_grad",
-    "conv2d_weight_grad",
-    "dcasgd_update",
-    "depth_to_space",
-    "embedding_grad",
-    "erf",
-    "fp16_encode",
-    "ftml_update",
-    "ftrl_update",
-    "gamma",
-    "gammaln",
-    "group_adagrad_update",
-    "index_grad",
-    "lamb_update",
-    "lamb_update_phase1",
-    "lamb_update_phase2",
-    "layer_norm_grad",
-    "log_softmax",
-    "nadam_update",
-    "nag_mom_update",
-    "onebit_decode",
-    "onebit_encode",
-    "pick",
-    "pick_grad",
-    "pool2d",
-    "pool2d_grad",
-    "put_rows",
-    "rmsprop_update",
-    "rmspropalex_update",
-    "sgd_mom_update",
-    "sgd_update",
-    "sgld_update",
-    "signsgd_update",
-    "signum_update",
-    "slice_axis",
-    "softmax",
-    "space_to_depth",
-    "sum_arrays",
-    "sum_of_squares",
-    "take_rows",
-    "topk_decode",
-    "topk_encode",
-    "twobit_decode",
-    "twobit_encode",
-]
+__all__: list[str] = ["cast_storage"]
+for _found in pkgutil.iter_modules(__path__):
+    _module = importlib.import_module(f"{__name__}.{_found.name}")
+    for _name, _value in vars(_module).items():
+        if callable(_value) and getattr(_value, "__module__", "") == _module.__name__:
+            if not _name.startswith("_"):
+                globals()[_name] = _value
+                __all__.append(_name)
