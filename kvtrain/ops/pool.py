@@ -29,7 +29,7 @@ def _window(
     if pooling_convention not in ("valid", "full", "same"):
         raise ValueError(f"pooling_convention={pooling_convention!r}; known: valid, full, same")
     whole = tuple(data.shape[2:])
-    window = {
+    window: dict[str, Any] = {
         "kernel": whole if global_pool else sizes(kernel, 1, spatial, "kernel"),
         "stride": (1,) * spatial if global_pool else sizes(stride, 1, spatial, "stride"),
         "pad": (0,) * spatial if global_pool else sizes(pad, 0, spatial, "pad"),

@@ -20,6 +20,11 @@ Sizes = tuple[int, ...]
 COLUMNS = 4 << 20
 
 
+def _at(key: tuple[Any, ...], leading: int = 2) -> Any:
+    """An index that leaves the first dimensions alone."""
+    return (slice(None),) * leading + key
+
+
 def windows(data: Array, kernel: Sizes, stride: Sizes, dilate: Sizes, pad: Sizes) -> Array:
     """A read-only view (n, c, *kernel, *output) of the padded images."""
     if any(pad):
@@ -86,8 +91,8 @@ def conv(
         result[...] = 0
         factors = weight.reshape(groups, fg, *weight.shape[2:])
         for at in np.ndindex(*weight.shape[2:]):
-            w = factors[(slice(None), slice(None), *at)].reshape(groups, fg, *(1,) * spatial)
-            result += view[(slice(None), slice(None), *at)][:, :, None] * w
+            w = factors[_at(at)].reshape(groups, fg, *(1,) * spatial)
+            result += view[_at(at)][:, :, None] * w
         return out
     each = cg * prod(weight.shape[2:]) * prod(output) * data.itemsize
     for g in range(groups):
@@ -116,14 +121,14 @@ def conv_weight_grad(
     cg, fg = data.shape[1] // groups, f // groups
     # a window may start where the stride leaves a rest: cut it to the output's size
     view = windows(data, kernel, stride, dilate, pad)
-    view = view[(..., *(slice(0, o) for o in output))]
+    view = view[_at(tuple(slice(0, o) for o in output), 2 + spatial)]
     if groups > 1 and cg == 1:
         out = np.empty((groups, fg, *kernel), grad.dtype)
         heads = grad.reshape(n, groups, fg, *output)
         axes = (0, *range(3, 3 + spatial))
         for at in np.ndindex(*kernel):
-            seen = view[(slice(None), slice(None), *at)][:, :, None]
-            out[(slice(None), slice(None), *at)] = (heads * seen).sum(axis=axes)
+            seen = view[_at(at)][:, :, None]
+            out[_at(at)] = (heads * seen).sum(axis=axes)
         return out.reshape(f, 1, *kernel)
     out = np.zeros((f, cg * prod(kernel)), grad.dtype)
     each = cg * prod(kernel) * prod(output) * grad.itemsize
@@ -157,8 +162,8 @@ def conv_data_grad(
         heads = grad.reshape(n, groups, fg, *output)
         factors = weight.reshape(groups, fg, *kernel)
         for at, where in _shifts(kernel, stride, dilate, output):
-            w = factors[(slice(None), slice(None), *at)].reshape(groups, fg, *(1,) * spatial)
-            padded[(slice(None), slice(None), *where)] += (heads * w).sum(axis=2)
+            w = factors[_at(at)].reshape(groups, fg, *(1,) * spatial)
+            padded[_at(where)] += (heads * w).sum(axis=2)
     else:
         each = cg * prod(kernel) * prod(output) * grad.itemsize
         for g in range(groups):
@@ -169,9 +174,9 @@ def conv_data_grad(
                 columns = (flat.T @ rows).reshape(cg, *kernel, count, *output)
                 target = padded[images, g * cg : (g + 1) * cg].swapaxes(0, 1)
                 for at, where in _shifts(kernel, stride, dilate, output):
-                    target[(slice(None), slice(None), *where)] += columns[(slice(None), *at)]
+                    target[_at(where)] += columns[_at(at, 1)]
     inner = tuple(slice(p, p + s) for s, p in zip(size, pad, strict=True))
-    return np.ascontiguousarray(padded[(slice(None), slice(None), *inner)])
+    return np.ascontiguousarray(padded[_at(inner)])
 
 
 def im2col(data: Array, *, kernel: Sizes, stride: Sizes, dilate: Sizes, pad: Sizes) -> Array:
@@ -198,6 +203,6 @@ def col2im(
     sizes = tuple(s + 2 * p for s, p in zip(output_size, pad, strict=True))
     padded = np.zeros((data.shape[0], channels, *sizes), data.dtype)
     for at, where in _shifts(kernel, stride, dilate, places):
-        padded[(slice(None), slice(None), *where)] += columns[(slice(None), slice(None), *at)]
+        padded[_at(where)] += columns[_at(at)]
     inner = tuple(slice(p, p + s) for s, p in zip(output_size, pad, strict=True))
-    return np.ascontiguousarray(padded[(slice(None), slice(None), *inner)])
+    return np.ascontiguousarray(padded[_at(inner)])

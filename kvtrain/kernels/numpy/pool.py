@@ -46,7 +46,7 @@ def _counts(
     size: Sizes, kernel: Sizes, stride: Sizes, pad: Sizes, out: Sizes, include: bool
 ) -> Array:
     """How many elements each window averages over: the padding counts if `include`."""
-    counts = np.ones((), np.int64)
+    counts: Array = np.ones((), np.int64)
     for s, k, t, p, o in zip(size, kernel, stride, pad, out, strict=True):
         start = np.arange(o) * t - p
         end = np.minimum(start + k, s + p)

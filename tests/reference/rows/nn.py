@@ -97,7 +97,7 @@ ROWS = [
     pool(
         r(1, 2, 4, 5, 4), kernel=(3, 3, 3), pool_type="avg", pad=(1, 1, 1), count_include_pad=False
     ),
-    *[pool(r(2, 3, 8, 7), kernel=(3, 2), pool_type="lp", p_value=p) for p in (1, 2, 3)],
+    *[pool(u(2, 3, 8, 7), kernel=(3, 2), pool_type="lp", p_value=p) for p in (1, 2, 3)],
     pool(r(2, 3, 8, 7), kernel=(9, 2)),
     pool(np.zeros((1, 1, 4, 4), "float32"), kernel=(2, 2), stride=(1, 1)),
     *[
