@@ -10,9 +10,11 @@ import numpy as np
 from kvtrain.autograd.tape import Leaf, Walk, state
 from kvtrain.errors import AutogradError
 from kvtrain.kernels import xp
+from kvtrain.kernels.stored import Rows
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.gradient import Scope, as_list, backward, graph_heads
 from kvtrain.ndarray.recording import RecordingNamespace, lift
+from kvtrain.ndarray.stored.array import wrap
 
 __all__ = [
     "backward",
@@ -127,6 +129,8 @@ def grad(
             raise AutogradError("grad: the heads do not depend on one of the variables")
         if isinstance(value, NDArray):
             results.append(value)
+        elif isinstance(value, Rows):
+            results.append(wrap(value, variable._ctx))
         else:
             raw = np.array(np.broadcast_to(value, variable.shape), variable.dtype, order="C")
             results.append(NDArray(raw, variable._ctx))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kvtrain.errors import AutogradError
+from kvtrain.kernels.stored import dense
 from kvtrain.ops.registry import Op
 
 
@@ -98,6 +99,7 @@ class Walk:
             held = self.leaves.get(entry)
             self.leaves[entry] = grad if held is None else held + grad
         elif entry is not None:
+            grad = dense(grad)  # only variables get sparse gradients
             held = self._grads.get(entry)
             self._grads[entry] = grad if held is None else held + grad
 

@@ -48,10 +48,11 @@ def waitall() -> None:
     settle_all()
 
 
-sparse.install(_functions)
+_functions.update(sparse.FUNCTIONS)
 for _name, _function in _functions.items():
     if _name not in globals():
         globals()[_name] = _function
+sparse.install(globals())
 op = SimpleNamespace(**_functions)
 _internal = SimpleNamespace(**{n: f for n, f in _functions.items() if n.startswith("_")})
 linalg = family(_functions, "linalg")

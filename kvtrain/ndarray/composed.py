@@ -39,10 +39,11 @@ def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
 
 
 def add_n(*args: NDArray, out: Any = None, **kwargs: Any) -> Any:
-    """Sum of several arrays of one shape, in the order given."""
+    """Sum of several arrays of one shape, in the order given; sparse if all are row_sparse."""
     arrays = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
     if not arrays:
         raise OperatorError("add_n: no arrays were given")
+    arrays = [a.tostype("default") if a.stype == "csr" else a for a in arrays]
     total: Any = arrays[0]
     add = find("add")
     for other in arrays[1:]:

@@ -137,6 +137,8 @@ def _embedding_vjp(
 ) -> tuple[Any, ...]:
     rows = _rows(_plain(data), weight.shape[0], "clip").reshape(-1)
     width = weight.shape[1]
+    if attrs["sparse_grad"] and isinstance(g, np.ndarray):  # a recorded gradient is dense
+        return None, xp.embedding_rows(g.reshape(rows.size, width), rows, count=weight.shape[0])
     return None, xp.embedding_grad(
         xp.reshape(g, (rows.size, width)), rows=rows, count=weight.shape[0]
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from kvtrain.ops.derive import derived
 from kvtrain.ops.registry import op
 
 
@@ -63,6 +62,8 @@ def _dot(
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[0]:
         raise ValueError(f"dot: shapes {a.shape} and {b.shape} do not fit")
     out = np.asarray(xp.tensordot(a, b, axes=1) if a.ndim + b.ndim > 4 else xp.dot(a, b))
+    if forward_stype is not None:
+        return xp.cast_storage(out, stype=forward_stype)
     return out.reshape((1,)) if out.ndim == 0 else out
 
 
@@ -124,20 +125,3 @@ def _batch_dot(
 def _matmul(xp: Any, a: Any, b: Any, /) -> Any:
     """Stacked matrix product of arrays of equal leading dimensions."""
     return xp.matmul(a, b)
-
-
-def _khatri_rao_formula(xp: Any, *arrays: Any) -> Any:
-    out = arrays[0]
-    for other in arrays[1:]:
-        columns = out.shape[1]
-        left = xp.reshape(out, (out.shape[0], 1, columns))
-        out = xp.reshape(left * xp.reshape(other, (1, *other.shape)), (-1, columns))
-    return out
-
-
-@op("khatri_rao", vjp=derived(_khatri_rao_formula))
-def _khatri_rao(xp: Any, /, *args: Any) -> Any:
-    """Column by column the Kronecker product of matrices."""
-    if any(a.ndim != 2 or a.shape[1] != args[0].shape[1] for a in args):
-        raise ValueError("matrices with the same number of columns are needed")
-    return _khatri_rao_formula(xp, *args)
