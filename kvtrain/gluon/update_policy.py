@@ -40,9 +40,9 @@ def choose(store_type: str | None, contexts: int, wanted: bool | None) -> Update
         if wanted and store_type is None:
             raise ConfigError("update_on_kvstore=True needs a kvstore")
         return UpdatePolicy(store=False, on_store=False)
-    if distributed and "async" in store_type and wanted is False:
+    if distributed and ("async" in store_type or "ssp" in store_type) and wanted is False:
         raise ConfigError(
-            "Please set update_on_kvstore=True when training in async mode: with "
+            "Please set update_on_kvstore=True when training in async or ssp mode: with "
             "update_on_kvstore=False every worker would apply the others' gradients out of step"
         )
     return UpdatePolicy(store=True, on_store=wanted is not False)

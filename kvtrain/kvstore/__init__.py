@@ -9,16 +9,20 @@ local_allreduce_device
 dist_sync, dist_device_sync, dist_sync_device, dist    a job; a round closes when every worker has
                                                        contributed
 dist_async, dist_device_async, dist_async_device       a job; every push is applied at once
+dist_ssp (``staleness=3``)                             a job; every push is applied at once, and a
+                                                       read waits for workers that are more than
+                                                       `staleness` steps behind
 =====================================================  ===========================================
 """
 
 from __future__ import annotations
 
 from kvtrain.config import Config
-from kvtrain.errors import NotLaunched, UnknownName
+from kvtrain.errors import ConfigError, NotLaunched, UnknownName
 from kvtrain.kvstore.base import KVStore
 from kvtrain.kvstore.dist import DistKVStore
 from kvtrain.kvstore.local import LocalKVStore
+from kvtrain.ps.core.clocks import mode
 from kvtrain.ps.net.client import worker_node
 
 _LOCAL = (
@@ -28,25 +32,29 @@ _LOCAL = (
     "local_allreduce_cpu",
     "local_allreduce_device",
 )
-#: distributed types -> whether rounds are synchronous
+#: distributed types -> consistency of their keys
 _DISTRIBUTED = {
-    "dist": True,
-    "dist_sync": True,
-    "dist_device_sync": True,
-    "dist_sync_device": True,
-    "dist_async": False,
-    "dist_device_async": False,
-    "dist_async_device": False,
+    "dist": "sync",
+    "dist_sync": "sync",
+    "dist_device_sync": "sync",
+    "dist_sync_device": "sync",
+    "dist_async": "async",
+    "dist_device_async": "async",
+    "dist_async_device": "async",
+    "dist_ssp": "ssp",
 }
 
 
-def create(name: str = "local") -> KVStore:
+def create(name: str = "local", *, staleness: int | None = None) -> KVStore:
     """A new store.
 
     Parameters
     ----------
     name : str
         Exactly one of the types in the table above.
+    staleness : int, optional
+        For ``dist_ssp``: how many steps a worker may be ahead of the slowest live one when it
+        reads; default 0.
 
     Raises
     ------
@@ -54,17 +62,22 @@ def create(name: str = "local") -> KVStore:
         There is no such type; lists the known ones.
     NotLaunched
         A distributed store outside a job; says how to launch one.
+    ConfigError
+        A staleness that is no whole number from 0, or for another type.
     """
     if not isinstance(name, str):
         raise TypeError("name must be a string")
     if name in _LOCAL:
+        if staleness is not None:
+            raise ConfigError(f"kv.create({name!r}): staleness={staleness!r} is for dist_ssp only")
         return LocalKVStore(name)
     if name not in _DISTRIBUTED:
         raise UnknownName("kvstore type", name, tuple(sorted([*_LOCAL, *_DISTRIBUTED])))
+    consistency = mode(_DISTRIBUTED[name], staleness)
     config = Config.from_environ()
     if config.role != "worker" or config.scheduler is None:
         raise NotLaunched(name)
-    return DistKVStore(name, _DISTRIBUTED[name], worker_node(config), config)
+    return DistKVStore(name, consistency, worker_node(config), config)
 
 
 __all__ = ["KVStore", "create"]

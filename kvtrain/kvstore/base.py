@@ -10,6 +10,7 @@ from typing import Any
 
 from kvtrain import compression
 from kvtrain.errors import ConfigError, KeyMismatch
+from kvtrain.kvstore.consistency import Consistency
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Updater, get_updater
 
@@ -30,7 +31,9 @@ class KVStore(ABC):
         self._updater: Any = None
         self._numeric: bool | None = None
         self._codec: compression.Compressor | None = None
-        self._initialised = False
+        self._consistency = Consistency("")
+        #: names of the keys that were initialised
+        self._names: list[str] = []
 
     # ---- what it is -----------------------------------------------------------------------
 
@@ -91,7 +94,7 @@ class KVStore(ABC):
         """
         keys, values = self._pairs(key, value, "init")
         self._init(keys, [parts[0] for parts in values])
-        self._initialised = True
+        self._names += [str(name) for name in keys]
 
     def push(
         self, key: Any, value: Any, priority: int = 0, *, rescale_grad: float | None = None
@@ -251,12 +254,33 @@ class KVStore(ABC):
                 f"Gradient compression is not supported for this type of kvstore ({self.type!r}); "
                 "use 'device' or one of the 'dist' types"
             )
-        if self._initialised:
+        if self._names:
             raise ConfigError(
                 "set_gradient_compression: keys were initialised already; call it between "
                 "kv.create and the first init"
             )
         self._codec = codec
+
+    def set_consistency(
+        self, pattern: str, consistency: str, *, staleness: int | None = None
+    ) -> None:
+        """Choose how keys to come are kept consistent; for keys that match, before their init.
+
+        Parameters
+        ----------
+        pattern : str
+            Of key names, as in a shell: ``'embedding_*'``. The last one set that matches counts.
+        consistency : str
+            ``'sync'``, ``'async'`` or ``'ssp'``; in one process there is no difference.
+        staleness : int, optional
+            For ``'ssp'``; default 0. Every worker must choose the same.
+
+        Raises
+        ------
+        ConfigError
+            An unknown consistency or a bad staleness, or a key that matches was initialised.
+        """
+        self._consistency.set(pattern, consistency, staleness, self._names)
 
     def save_optimizer_states(
         self, fname: str | os.PathLike[str], dump_optimizer: bool = False

@@ -13,9 +13,11 @@ from kvtrain.config import Config
 from kvtrain.errors import ConfigError, KeyMismatch, NonFiniteGradient
 from kvtrain.kernels import xp
 from kvtrain.kvstore.base import Key, KVStore, Updating
+from kvtrain.kvstore.consistency import Consistency
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Scope
 from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.clocks import staleness_of
 from kvtrain.ps.core.shards import DTYPES, KeySpec
 from kvtrain.ps.net.client import WorkerNode
 
@@ -23,21 +25,30 @@ Array = np.ndarray[Any, Any]
 
 
 class DistKVStore(KVStore):
-    """``dist_sync`` and ``dist_async``: keys live on the servers of the job.
+    """``dist_sync``, ``dist_async``, ``dist_ssp``: keys live on the servers of the job.
 
     Pushes return at once and keep their own copy of the data; pulled arrays are pending until
     their first use. A failure raises at the next call or use.
     """
 
-    def __init__(self, name: str, sync: bool, node: WorkerNode, config: Config) -> None:
+    def __init__(self, name: str, consistency: str, node: WorkerNode, config: Config) -> None:
         super().__init__(name)
         self._node = node
-        self._sync = sync
+        self._consistency = Consistency(consistency if consistency.startswith("ssp") else "")
+        #: keys with bounded staleness: their values come by a read, not with the push
+        self._bounded: set[Key] = set()
         self._finite = config.check_finite
         self._shapes: dict[Key, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         self._whole = False
         self._has_optimizer = False
-        self._store: int = node.call(r.OpenStoreRequest(type=name, sync=sync))
+        staleness = staleness_of(consistency)
+        self._store: int = node.call(
+            r.OpenStoreRequest(
+                # a staleness that differs between workers is shown like another type
+                type=name if staleness is None else f"{name} (staleness {staleness})",
+                sync=consistency == "sync",
+            )
+        )
 
     @property
     def rank(self) -> int:
@@ -64,6 +75,7 @@ class DistKVStore(KVStore):
                     shape=value.shape,
                     dtype=name,
                     whole=self._whole,
+                    consistency=self._consistency.of(str(key)),
                     compression=self._compression_of(value),
                 )
             )
@@ -71,6 +83,8 @@ class DistKVStore(KVStore):
         self._node.call(r.InitRequest(self._store, tuple(specs), arrays))
         for key, value in zip(keys, values, strict=True):
             self._shapes[key] = (value.shape, np.dtype(value.dtype))
+            if staleness_of(self._consistency.of(str(key))) is not None:
+                self._bounded.add(key)
 
     def _compression_of(self, value: NDArray) -> str:
         """Whole numbers are sent as they are."""
@@ -111,6 +125,9 @@ class DistKVStore(KVStore):
         priorities: list[int],
         rescale_grad: float | None,
     ) -> None:
+        if outs is not None and not self._bounded.isdisjoint(keys):
+            self._push_then_pull(keys, values, outs, priorities, rescale_grad)
+            return
         for key, given in zip(keys, values, strict=True):
             self._check(key, given or [], "push")
         arrays = tuple(
@@ -135,6 +152,25 @@ class DistKVStore(KVStore):
             self._store, names, arrays, buffers, tuple(priorities), rescale_grad
         )
         self._await(self._node.submit(request), outs, buffers)
+
+    def _push_then_pull(
+        self,
+        keys: list[Key],
+        values: Sequence[list[NDArray] | None],
+        outs: list[list[NDArray]],
+        priorities: list[int],
+        rescale_grad: float | None,
+    ) -> None:
+        """Keys with bounded staleness are read under their gate; the others in one trip."""
+        for wanted in (False, True):
+            mine = [i for i, key in enumerate(keys) if (key in self._bounded) == wanted]
+            if not mine:
+                continue
+            names, ranks = [keys[i] for i in mine], [priorities[i] for i in mine]
+            given, targets = [values[i] for i in mine], [outs[i] for i in mine]
+            self._push(names, given, None if wanted else targets, ranks, rescale_grad)
+            if wanted:
+                self._pull(names, targets, ranks)
 
     def _pull(self, keys: list[Key], outs: list[list[NDArray]], priorities: list[int]) -> None:
         for key, targets in zip(keys, outs, strict=True):

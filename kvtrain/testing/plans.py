@@ -48,6 +48,8 @@ class Plan:
     longest_delay: float
     #: kill a worker or server at this time: (role name, rank, seconds)
     kill: tuple[str, int, float] | None = None
+    #: bound of every key's staleness; None: sync or async
+    staleness: int | None = None
     #: description of the codec of every key; empty: none
     compression: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +91,8 @@ class Plan:
             codec = compression.create(kind)
             assert codec is not None
             plan.compression = codec.describe()
+        if not plan.sync and rng.random() < 0.5:
+            plan.staleness, plan.one_trip = rng.choice((0, 1, 3)), False
         return plan
 
     # ---- payloads -------------------------------------------------------------------------
@@ -101,6 +105,7 @@ class Plan:
                 numeric=False,
                 shape=(size,),
                 dtype="float32",
+                consistency="" if self.staleness is None else f"ssp:{self.staleness}",
                 compression=self.compression,
             )
             for i, size in enumerate(self.stores[store])
@@ -202,9 +207,15 @@ def program(plan: Plan, rank: int, seen: dict[tuple[int, int], list[Array]]) -> 
             yield from call(r.SetOptimizerRequest(store, "SGD", config))
         firsts = tuple(plan.first(store, key, rank) for key in range(len(sizes)))
         yield from call(r.InitRequest(store, plan.specs(store), firsts))
+    late: list[int] = []
     for step in range(plan.steps[rank]):
         for store in range(len(plan.stores)):
-            yield from _one_step(plan, rank, step, store, seen, call)
+            if plan.staleness is None:
+                yield from _one_step(plan, rank, step, store, seen, call)
+            else:
+                yield from _bounded_step(plan, rank, step, store, seen, late)
+    for number in late:
+        yield "wait", number
     yield from call(r.LeaveRequest())
 
 
@@ -239,3 +250,29 @@ def _one_step(plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any
     yield from call(r.TickRequest(store))
     if plan.barriers:
         yield from call(r.BarrierRequest(store))
+
+
+def _bounded_step(plan: Plan, rank: int, step: int, store: int, seen: Any, late: list[int]) -> Ask:
+    """As a training loop has it: read, compute, push without waiting, end the step."""
+    waiting: list[tuple[int, int, Array]] = []
+    for key in plan.order(rank, step, store):
+        out = np.empty(plan.stores[store][key], np.float32)
+        number = yield "submit", r.PullRequest(store, (f"k{key}",), (out,))
+        waiting.append((number, key, out))
+    for number, key, out in waiting:
+        yield "wait", number
+        seen.setdefault((store, key), []).append(out.copy())
+    rate = plan.rate(rank, step)
+    if rate is not None:
+        number = yield "submit", r.SetHyperRequest(store, "learning_rate", rate)
+        late.append(number)
+    for n in range(plan.pushes):
+        for key in plan.order(rank, step, store):
+            array = plan.payload(store, key, rank, step, n)
+            number = yield "submit", r.PushRequest(store, (f"k{key}",), (array,))
+            late.append(number)
+    number = yield "submit", r.TickRequest(store)
+    late.append(number)
+    if plan.barriers:
+        number = yield "submit", r.BarrierRequest(store)
+        yield "wait", number

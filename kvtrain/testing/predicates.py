@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
 
-from kvtrain.ps.core.membership import Epoch, Round, Table
+from kvtrain.ps.core.membership import Epoch, NodeId, Round, Table
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.store import Record
 from kvtrain.testing.plans import LR, Plan, Received, apply
@@ -28,6 +28,8 @@ class Witness:
         self.tables: dict[Epoch, Table] = {}
         #: (chunk, round, rank) -> how often it is in a record
         self._counted: dict[tuple[ChunkId, Round, int], int] = defaultdict(int)
+        #: last sequence number of each worker in a chunk's log (async, SSP)
+        self._sequence: dict[tuple[ChunkId, NodeId], int] = defaultdict(int)
         self._hyper: dict[tuple[int, Round], Any] = {}
         self._members: dict[tuple[int, int], tuple[int, ...]] = {}
         #: (chunk, rank) -> what arrives of that worker's next contribution
@@ -40,6 +42,14 @@ class Witness:
         """(store, number of the key)."""
         entry = self.entries[chunk.key]
         return entry.store, int(entry.spec.name[1:])
+
+    def states_of(self, chunk: ChunkId) -> list[Array]:
+        """Weights after each version, the first values included."""
+        if chunk not in self.states:
+            store, key = self.key_of(chunk)
+            low, high = self.entries[chunk.key].bounds(chunk.part)
+            self.states[chunk] = [self.plan.first(store, key, 0)[low:high]]
+        return self.states[chunk]
 
     def committed(self, record: Record) -> None:
         """A record became visible: I1 (fingerprints), I2, I5, I11 and the model's next state."""
@@ -58,6 +68,10 @@ class Witness:
             name = (chunk, record.round, node.rank)
             self._counted[name] += 1
             assert self._counted[name] == 1, f"I1: {name} is in two records"
+            if not plan.sync:
+                before = self._sequence[(chunk, node)]
+                assert record.round.n == before + 1, f"I9: {name} after number {before}"
+                self._sequence[(chunk, node)] = record.round.n
             step, n = self._place(node.rank, record.round)
             sent = self._received[(chunk, node.rank)](
                 plan.payload(store, key, node.rank, step, n)[low:high]
@@ -67,7 +81,7 @@ class Witness:
         if plan.sync:
             self._check_sync(record, ranks)
         lr = dict(record.hyper).get("learning_rate", LR)
-        states = self.states.setdefault(chunk, [plan.first(store, key, 0)[low:high]])
+        states = self.states_of(chunk)
         states.append(apply(states[-1], parts, lr if plan.optimizer else None))
 
     def _place(self, rank: int, round_: Round) -> tuple[int, int]:
@@ -104,11 +118,25 @@ class Witness:
 
     def value(self, chunk: ChunkId, value: Array, least: int) -> int:
         """A worker read `value`: it is a committed state, not older than version `least`."""
-        states = self.states[chunk]
+        states = self.states_of(chunk)
         for version in range(least, len(states)):
             if states[version].tobytes() == value.tobytes():
                 return version
         raise AssertionError(f"I2: a value of {chunk} is no committed state from {least} on")
+
+    def fresh_enough(self, chunk: ChunkId, value: Array, gate: int) -> None:
+        """I8: a value read under `gate` has all pushes of each live worker's earlier steps."""
+        if self.lost or gate <= 0:
+            return
+        states, records = self.states_of(chunk), self.records[chunk]
+        version = max(v for v, s in enumerate(states) if s.tobytes() == value.tobytes())
+        inside = Counter(node.rank for record in records[:version] for node in record.members)
+        for rank, steps in enumerate(self.plan.steps):
+            wanted = min(gate, steps) * self.plan.pushes
+            assert inside[rank] >= wanted, (
+                f"I8: a value of {chunk} under gate {gate} has {inside[rank]} of the {wanted} "
+                f"pushes of worker {rank}"
+            )
 
     def finished(self) -> None:
         """At the normal end: everything that was sent is in, and I6."""

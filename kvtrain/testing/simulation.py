@@ -55,6 +55,8 @@ class _Process:
         #: barriers that the program has called, by store
         self.barriers: dict[int, int] = {}
         self.requests: dict[int, tuple[r.Request, Any]] = {}
+        #: own clock at the time of each read that is not answered
+        self.clocks: dict[int, int] = {}
         self.ticks = 0
 
 
@@ -275,20 +277,26 @@ class Simulation:
             for chunk, round_ in rounds:
                 self.witness.acknowledged(rank, chunk, round_)
         if isinstance(request, r.PushRequest | r.PullRequest) and request.outs is not None:
-            self._look_at_values(process, request, dict(rounds))
+            clock = process.clocks.pop(number, None)
+            self._look_at_values(process, request, dict(rounds), clock)
         if isinstance(request, r.BarrierRequest):
             mine = rounds[0]
             for other in self.workers:
                 there = other.barriers.get(request.store, 0)
                 assert other.ended or there >= mine, f"{process.name} passed barrier {mine} alone"
 
-    def _look_at_values(self, process: _Process, request: Any, after: dict[Any, Any]) -> None:
+    def _look_at_values(
+        self, process: _Process, request: Any, after: dict[Any, Any], clock: int | None
+    ) -> None:
         for name, out in zip(request.names, request.outs, strict=True):
             entry = process.core.entry(request.store, name)
             for chunk in entry:
                 low, high = entry.bounds(chunk.part)
                 least = self.witness.version_of(chunk, after[chunk], process.core.node.rank)
                 self.witness.value(chunk, out[low:high], least)
+                if clock is not None and self.plan.staleness is not None:
+                    gate = clock - self.plan.staleness
+                    self.witness.fresh_enough(chunk, out[low:high], gate)
 
     def _advance(self, process: _Process) -> None:
         """Run the program until it waits for something that is not there."""
@@ -324,6 +332,8 @@ class Simulation:
                 rounds = [process.barriers[request.store]]
             number, effects = process.core.submit(request, self.now)
             process.requests[number] = (request, rounds)
+            if isinstance(request, r.PullRequest):
+                process.clocks[number] = process.core.step_of(request.store)
             process.waits_for = -1
             held, process.program = process.program, None
             self._carry_out(process, effects)

@@ -79,3 +79,109 @@ def test_workers_must_agree_on_the_codec(run_base: Path, tmp_path: Path) -> None
     assert result.code == 1
     assert "KeyMismatch" in result.err and '"threshold": 1.5' in result.err
     assert '"threshold": 0.5' in result.err
+
+
+def test_a_fast_worker_waits_for_the_bound_and_statistics_show_it(
+    run_base: Path, tmp_path: Path
+) -> None:
+    script = write(
+        tmp_path,
+        """
+        import os
+        kv = mx.kv.create("dist_ssp", staleness=2)
+        assert kv.type == "dist_ssp"
+        kv.set_optimizer(mx.optimizer.SGD(learning_rate=-1.0))
+        kv.init("w", nd.zeros((300_000,)))
+        out = nd.zeros((300_000,))
+        steps = 12
+        for step in range(steps):
+            if kv.rank == 1:  # each step of the slow one begins when the fast one is stuck
+                while float(open("%(dir)s/fast").read() or 0) < min(step + 2, steps):
+                    pass
+            kv.pull("w", out)
+            value = out.asnumpy()
+            # both have made at least step - 2 steps, this one all of its own
+            assert value.min() >= step + 1000 * max(0, step - 2) if kv.rank == 0 else True
+            kv.push("w", nd.ones((300_000,)) * (1 if kv.rank == 0 else 1000))
+            kv.tick()
+            if kv.rank == 0:
+                with open("%(dir)s/fast.new", "w") as file:
+                    file.write(str(step + 1))
+                os.replace("%(dir)s/fast.new", "%(dir)s/fast")
+        kv.barrier()
+        kv.pull("w", out)
+        assert (out.asnumpy() == 12012).all()
+        from kvtrain.ps.core.clocks import total
+        lead = total(s["lead"] for s in kv.stats())
+        stale = total(s["staleness"] for s in kv.stats())
+        print(sum(lead.values()), max(lead), sum(stale.values()))
+        kv.barrier()
+        """.replace("%(dir)s", str(tmp_path)),
+    )
+    (tmp_path / "fast").write_text("")
+    result = launch(run_base, "-n", "2", "-s", "2", script)
+    assert result.code == 0, result.err
+    count, most, pushes = map(int, result.lines("worker-0")[0].split())
+    assert most <= 2 and count >= 24 and pushes >= 22
+    assert left_over(run_base) == []
+
+
+def test_consistency_by_pattern_and_a_trainer_over_both(run_base: Path, tmp_path: Path) -> None:
+    script = write(
+        tmp_path,
+        """
+        from kvtrain import autograd, gluon
+        kv = mx.kv.create("dist_sync")
+        kv.set_consistency("free*", "async")
+        kv.set_consistency("free_bounded*", "ssp", staleness=1)
+        net = gluon.nn.Sequential(prefix="")
+        net.add(gluon.nn.Dense(3, in_units=2, prefix="tight_"),
+                gluon.nn.Dense(3, in_units=3, prefix="free_"),
+                gluon.nn.Dense(1, in_units=3, prefix="free_bounded_"))
+        net.initialize()
+        trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1}, kvstore=kv)
+        for step in range(10):
+            with autograd.record():
+                loss = (net(nd.ones((4, 2)) * (kv.rank + 1)) ** 2).sum()
+            loss.backward()
+            trainer.step(8)
+        kv.barrier()
+        try:
+            kv.set_consistency("free*", "sync")
+            raise SystemExit("no error")
+        except mx.errors.ConfigError as error:
+            assert "was initialised already" in str(error), error
+        spec = kv._node._core.entry
+        assert spec(0, "tight_weight").spec.consistency == ""
+        assert spec(0, "free_weight").spec.consistency == "async"
+        assert spec(0, "free_bounded_bias").spec.consistency == "ssp:1"
+        pushes = sum(s["pushes"] for s in kv.stats())
+        kv.barrier()
+        print(pushes)
+        """,
+    )
+    result = launch(run_base, "-n", "3", script)
+    assert result.code == 0, result.err
+    assert result.lines("worker-0") == ["180"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("mx.kv.create('dist_ssp', staleness=1 + int(rank))", "staleness"),
+        ("mx.kv.create('dist_sync', staleness=1)", "staleness=1 is for ssp"),
+        ("mx.kv.create('dist_ssp', staleness=-1)", "whole number of steps"),
+        ("mx.kv.create('dist_ssp'); kv.set_consistency('*', 'eventual')", "known are sync, async"),
+        (
+            "mx.kv.create('dist_sync'); kv.set_consistency('w', ['sync', 'async'][int(rank)]); "
+            "kv.init('w', nd.zeros((2,)))",
+            "consistency async",
+        ),
+    ],
+)
+def test_modes_that_cannot_be(run_base: Path, tmp_path: Path, text: str, name: str) -> None:
+    script = write(
+        tmp_path, f"import os; rank = os.environ['KVTRAIN_RANK']\nkv = {text}\nkv.barrier()\n"
+    )
+    result = launch(run_base, "-n", "2", script)
+    assert result.code == 1 and name in result.err

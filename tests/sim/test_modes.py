@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from kvtrain import compression
+from kvtrain.errors import ConfigError
+from kvtrain.ps.core.clocks import NO_GATE, Clocks, OwnClock, gate_of, mode
+from kvtrain.ps.core.rounds import AsyncLedger
 from kvtrain.ps.core.worker import WorkerCore
 from kvtrain.testing import Plan, Simulation, SimulationFailure
 
@@ -64,3 +67,102 @@ def caught(mutate: Mutate, patch: pytest.MonkeyPatch, **changes: Any) -> None:
 
 def test_encoding_again_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     caught(a_resend_is_encoded_again, monkeypatch, compression=CODECS[0])
+
+
+# ---- bounded staleness ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("staleness", [0, 1, 2])
+def test_bounded_staleness_keeps_every_predicate(staleness: int) -> None:
+    for seed in range(25):
+        Simulation(seed, bounded(seed, staleness)).run()
+
+
+def bounded(seed: int, staleness: int) -> Plan:
+    plan = Plan.draw(seed)
+    changes = {
+        "sync": False,
+        "optimizer": True,
+        "one_trip": False,
+        "staleness": staleness,
+        "barriers": False,
+    }
+    steps = [4 + (seed + rank) % 3 for rank in range(plan.workers)]
+    return hostile(seed, steps=steps, **changes)
+
+
+def the_clock_is_told_before_its_pushes_are_acknowledged(patch: pytest.MonkeyPatch) -> None:
+    def news(self: OwnClock, step: int) -> int | None:
+        if step <= self.told:
+            return None
+        self.told = step
+        return step
+
+    patch.setattr(OwnClock, "news", news)
+
+
+def reads_have_no_gate(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Clocks, "passes", lambda self, table, gate: True)
+
+
+def the_fastest_clock_opens_the_gate(patch: pytest.MonkeyPatch) -> None:
+    def passes(self: Clocks, table: Any, gate: int) -> bool:
+        return max((self.of(m) for m in table.members if not m.gone), default=gate) >= gate
+
+    patch.setattr(Clocks, "passes", passes)
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        the_clock_is_told_before_its_pushes_are_acknowledged,
+        reads_have_no_gate,
+        the_fastest_clock_opens_the_gate,
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_a_broken_clock_is_noticed(mutate: Mutate, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch)
+    for seed in range(200):
+        try:
+            Simulation(seed, bounded(seed, 1)).run()
+        except SimulationFailure as failure:
+            assert "I8" in str(failure)
+            return
+    pytest.fail("no seed noticed")
+
+
+def pushes_overtake_each_other(patch: pytest.MonkeyPatch) -> None:
+    def next_part(self: AsyncLedger, node: Any) -> Any:
+        waiting = self.stash.pop((node.rank, node.incarnation), {})
+        if not waiting:
+            return None
+        part = waiting.pop(max(waiting))
+        if waiting:
+            self.stash[(node.rank, node.incarnation)] = waiting
+        self._count(part)
+        return part
+
+    patch.setattr(AsyncLedger, "next_part", next_part)
+
+
+def test_a_gap_in_the_log_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    caught(pushes_overtake_each_other, monkeypatch, sync=False, optimizer=True, staleness=None)
+
+
+def test_modes_and_their_spelling() -> None:
+    assert [mode("sync"), mode("async"), mode("ssp"), mode("ssp", 3)] == [
+        "sync",
+        "async",
+        "ssp:0",
+        "ssp:3",
+    ]
+    for bad in (-1, 1.5, True, "3"):
+        with pytest.raises(ConfigError, match="whole number of steps"):
+            mode("ssp", bad)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="known are sync, async and ssp"):
+        mode("eventual")
+    with pytest.raises(ConfigError, match="staleness=3 is for ssp"):
+        mode("async", 3)
+    assert [gate_of("ssp:3", clock) for clock in (0, 3, 4, 9)] == [NO_GATE, NO_GATE, 1, 6]
+    assert gate_of("async", 9) == gate_of("", 9) == NO_GATE

@@ -54,6 +54,7 @@ from kvtrain.ps.core.messages.launcher import (
     StatusReply,
     StatusRequest,
 )
+from kvtrain.ps.core.messages.modes import Clock, ClockAck
 
 __all__ = [
     "MESSAGES",
@@ -61,6 +62,8 @@ __all__ = [
     "Barrier",
     "ChunkRead",
     "ChunkVersion",
+    "Clock",
+    "ClockAck",
     "Contribution",
     "Declare",
     "Declared",

@@ -50,6 +50,8 @@ class ChunkRead:
     chunk: ChunkId
     view: Epoch
     after: Round | None = None
+    #: lowest clock that every live worker must have told; -1: none
+    gate: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.rounds import Part, SyncLedger
-from kvtrain.ps.core.server.reads import Reads
+from kvtrain.ps.core.server.gates import Gates
 from kvtrain.ps.core.server.state import Chunk
 from kvtrain.ps.core.shards import ChunkId
 from kvtrain.ps.core.store import Record, StoredChunk
 
 
-class Commits(Reads):
+class Commits(Gates):
     """From a closed round to its acknowledgements."""
 
     def _reduce(self, chunk_id: ChunkId, chunk: Chunk, parts: list[Part]) -> None:
         """One record: hyper commands first, then the ordered sum and the update."""
         stored, store = chunk.stored, self._store(chunk.entry.store)
+        if not isinstance(chunk.ledger, SyncLedger):
+            self._count_push(chunk, parts[0].node.rank)
         self._apply_hyper(stored, parts)
         full = [p for p in parts if p.array is not None]
         arrays = [p.array for p in full if p.array is not None]
@@ -78,6 +80,8 @@ class Commits(Reads):
             version=stored.version,
         )
         value = stored.committed() if part.want else None
+        if value is not None and not stored.id.part and not isinstance(chunk.ledger, SyncLedger):
+            chunk.read_by[part.node.rank] = stored.version
         if value is not None:
             self._store(entry.store).counters["bytes_out"] += int(value.nbytes)
         self._replies.verdict(part.node, entry.store, part.request, verdict, value)

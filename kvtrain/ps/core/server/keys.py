@@ -10,6 +10,7 @@ from kvtrain.errors import (
     RemoteProtocolError,
 )
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.clocks import is_sync
 from kvtrain.ps.core.codecs import check_plain
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId
@@ -38,7 +39,9 @@ class Keys(Contributions):
             self._check_primary(entry, chunk_id)
             check_plain(entry, chunk_id, array, "init")
             ledger = (
-                SyncLedger() if message.sync else AsyncLedger(window=self.settings.async_window)
+                SyncLedger()
+                if is_sync(entry.spec.consistency, message.sync)
+                else AsyncLedger(window=self.settings.async_window)
             )
             name: str | int = int(entry.spec.name) if entry.spec.numeric else entry.spec.name
             whole = entry.spec.shape if entry.spec.whole else None

@@ -62,6 +62,8 @@ class OptimizersAndStats(Keys):
             "chunks": len(keys),
             "optimizer": store.optimizers.name,
             **store.counters,
+            "staleness": store.staleness.to_plain(),
+            "lead": store.lead.to_plain(),
         }
         self._replies.send(
             sender, m.StatsReply(store=message.store, request=message.request, stats=stats)

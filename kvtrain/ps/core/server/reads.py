@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kvtrain.errors import JobError
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.clocks import staleness_of
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId, Round
-from kvtrain.ps.core.server.state import Chunk, Reader, ServerState
+from kvtrain.ps.core.rounds import SyncLedger
+from kvtrain.ps.core.server.state import EARLY_LIMIT, Chunk, Reader, ServerState
 
 
 class Reads(ServerState):
@@ -23,7 +26,8 @@ class Reads(ServerState):
                 continue
             self._check_view(chunk, read.chunk, read.view)
             after = read.after if read.after is not None else Round(-1, 0)
-            self._read(chunk, Reader(sender, message.request, after))
+            reader = Reader(sender, message.request, after, read.gate, message.step, now)
+            self._read(chunk, reader)
         return []
 
     def _read(self, chunk: Chunk, reader: Reader) -> None:
@@ -36,10 +40,34 @@ class Reads(ServerState):
             if not known:
                 chunk.readers.append(reader)
             return
+        store = self._store(entry.store)
+        if not store.clocks.passes(self.table, reader.gate):
+            if len(store.gated) >= EARLY_LIMIT:
+                raise JobError(f"{self.node} holds {EARLY_LIMIT} reads that wait for clocks")
+            store.gated.setdefault((reader.node, reader.request, stored.id), (chunk, reader))
+            return
+        self._count_read(chunk, reader)
         view = self.table.shards[entry.shard(stored.id.part, len(self.table.shards))].view
         value = stored.committed()
-        counters = self._store(entry.store).counters
+        counters = store.counters
         counters["pulls"] += stored.id.part == 0
         counters["bytes_out"] += int(value.nbytes)
         read = m.ChunkVersion(chunk=stored.id, view=view, version=stored.version)
         self._replies.value(reader.node, entry.store, reader.request, read, value)
+
+    def _count_read(self, chunk: Chunk, reader: Reader) -> None:
+        """What statistics say about staleness, by the first chunk of each key."""
+        if chunk.stored.id.part or isinstance(chunk.ledger, SyncLedger):
+            return
+        chunk.read_by[reader.node.rank] = chunk.stored.version
+        if staleness_of(chunk.entry.spec.consistency) is not None and self.table is not None:
+            store = self._store(chunk.entry.store)
+            slowest = store.clocks.slowest(self.table)
+            store.lead.add(reader.clock - (reader.clock if slowest is None else slowest))
+
+    def _count_push(self, chunk: Chunk, rank: int) -> None:
+        """A push is about to be applied; how many of others came since its sender read?"""
+        seen = chunk.read_by.get(rank)
+        if chunk.stored.id.part == 0 and seen is not None:
+            self._store(chunk.entry.store).staleness.add(chunk.stored.version - seen)
+            chunk.read_by[rank] = seen + 1

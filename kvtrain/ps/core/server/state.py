@@ -13,6 +13,7 @@ from kvtrain.errors import (
     to_wire,
 )
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.clocks import NO_GATE, Clocks, Histogram
 from kvtrain.ps.core.delivery import Outbox
 from kvtrain.ps.core.effects import Send
 from kvtrain.ps.core.joining import Identity, Joining
@@ -34,6 +35,11 @@ class Reader:
     node: NodeId
     request: int
     after: Round
+    #: lowest clock of the slowest live worker; NO_GATE: none
+    gate: int = NO_GATE
+    #: the reader's own clock, and when it came
+    clock: int = 0
+    since: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +50,8 @@ class Chunk:
     entry: KeyEntry
     ledger: SyncLedger | AsyncLedger
     readers: list[Reader] = field(default_factory=list)
+    #: rank -> the version that it read last, its own pushes since included
+    read_by: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +66,13 @@ class Store:
             ("pushes", "contributions", "absorbed", "records", "pulls", "bytes_in", "bytes_out"), 0
         )
     )
+    clocks: Clocks = field(default_factory=Clocks)
+    #: reads that wait for clocks, by (reader, request, chunk)
+    gated: dict[tuple[NodeId, int, ChunkId], tuple[Chunk, Reader]] = field(default_factory=dict)
+    #: pushes of others between a worker's read and its push, for keys that close no rounds
+    staleness: Histogram = field(default_factory=Histogram)
+    #: steps that readers were ahead of the slowest worker, for keys with bounded staleness
+    lead: Histogram = field(default_factory=Histogram)
 
 
 @dataclass(slots=True, eq=False)

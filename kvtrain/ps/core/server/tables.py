@@ -57,6 +57,8 @@ class Tables(OptimizersAndStats):
             for chunk_id in sorted(self._open):
                 chunk = self._chunks[chunk_id]
                 self._close_what_can_be(chunk_id, chunk, now)
+            for number in self._stores:
+                self._open_gates(number)
         return [self._installed(), *self._replies.flush(self.table.epoch)]
 
     def _install(self, table: Table) -> None:

@@ -33,6 +33,18 @@ class Waits(Tables):
                 if missing not in worst or since < worst[missing][0]:
                     name = chunk.entry.spec.name
                     worst[missing] = (since, f"round {tuple(round_)} of key {name!r}")
+        for store in self._stores.values():
+            for chunk, reader in store.gated.values():
+                late = store.clocks.behind(self.table, reader.gate) if self.table else ()
+                if reader.since <= now - self.settings.note_after and (
+                    late not in worst or reader.since < worst[late][0]
+                ):
+                    name = chunk.entry.spec.name
+                    worst[late] = (
+                        reader.since,
+                        f"{reader.node}'s read of key {name!r}, {reader.clock} steps done, for "
+                        f"clock {reader.gate}",
+                    )
         for missing, (since, what) in worst.items():
             report = m.Waiting(what=what, missing=missing, seconds=now - since)
             effects.append(Send(SCHEDULER, report))

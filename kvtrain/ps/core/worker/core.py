@@ -69,6 +69,8 @@ class WorkerCore(JoiningAndEnding):
                 return self._answered(("barrier", message.request), message.request)
             case m.OptimizerSet():
                 return self._part_done(message.request, ("optimizer", sender))
+            case m.ClockAck():
+                return self._on_clock_ack(sender, message)
             case m.StatsReply():
                 return self._on_stats_reply(sender, message)
             case m.LeaveAck():
@@ -115,7 +117,7 @@ class WorkerCore(JoiningAndEnding):
         """Raise AssertionError if the state contradicts PROTOCOL."""
         for chunk_id, chunk in self._chunks.items():
             store = self._stores[chunk.entry.store]
-            limit = 1 if store.sync else self.settings.async_window
+            limit = 1 if store.is_sync(chunk.entry) else self.settings.async_window
             assert len(chunk.in_flight) <= limit, f"{chunk_id}: too much in flight"
             assert (chunk_id in self._busy) == chunk.busy(), chunk_id
             rounds = [p.round for p in (*chunk.in_flight, *chunk.queue)]

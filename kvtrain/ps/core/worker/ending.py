@@ -33,10 +33,12 @@ class JoiningAndEnding(Together):
     def _on_table_update(self, message: m.TableUpdate, now: float) -> list[Effect]:
         if self.table is None:
             return []
+        effects: list[Effect] = []
         if message.table.epoch > self.table.epoch:
             self.table = message.table
+            effects += self._tell_clocks_again(now)
         self.joining.heard = now
-        return [Send(SCHEDULER, m.Installed(epoch=self.epoch))]
+        return [Send(SCHEDULER, m.Installed(epoch=self.epoch)), *effects]
 
     def _heartbeat(self) -> m.Heartbeat:
         clocks = tuple(StoreClock(i, s.step) for i, s in enumerate(self._stores))
@@ -108,6 +110,7 @@ class JoiningAndEnding(Together):
             for posts in (chunk.in_flight, chunk.queue):
                 for posted in [p for p in posts if p.request == number]:
                     posts.remove(posted)
+                    self._stores[chunk.entry.store].clock.settled(posted.step)
             if not chunk.busy():
                 self._busy.discard(chunk_id)
         for key in [k for k in self._reads if k[0] == number]:

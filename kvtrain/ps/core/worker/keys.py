@@ -12,6 +12,7 @@ from kvtrain.errors import (
 )
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.clocks import staleness_of
 from kvtrain.ps.core.codecs import feedback_for
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import NodeId
@@ -62,6 +63,7 @@ class StoresAndKeys(WorkerState):
         store = self._stores[message.store]
         for entry in message.entries:
             store.entries[entry.spec.name] = entry
+            store.bounded = store.bounded or staleness_of(entry.spec.consistency) is not None
             for chunk_id in entry:
                 self._chunks[chunk_id] = ClientChunk(chunk_id, entry, feedback=feedback_for(entry))
         if self.node.rank != 0:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.clocks import gate_of
 from kvtrain.ps.core.effects import Effect, Note, Send
 from kvtrain.ps.core.membership import NodeId
 from kvtrain.ps.core.posting import Packer
@@ -26,33 +27,35 @@ class Pulls(Pushes):
             return self._done(number)
         open_ = self._requests[number]
         packer = Packer(self.table)
+        step = self._stores[request.store].step
         reads: dict[NodeId, list[m.ChunkRead]] = {}
         order = sorted(
             range(len(entries)), key=lambda i: -request.priorities[i] if request.priorities else 0
         )
         for i in order:
+            gate = gate_of(entries[i].spec.consistency, step)
             for chunk_id in entries[i]:
                 chunk = self._chunks[chunk_id]
                 low, high = entries[i].bounds(chunk_id.part)
                 server, view = packer.place(chunk)
                 self._reads[(number, chunk_id)] = request.outs[i][low:high]
                 open_.parts.add(("read", chunk_id))
-                reads.setdefault(server, []).append(m.ChunkRead(chunk_id, view, chunk.last))
+                reads.setdefault(server, []).append(m.ChunkRead(chunk_id, view, chunk.last, gate))
         effects: list[Effect] = []
         for server in reads:
-            again = self._pull_again(number, request.store, server, tuple(reads[server]))
+            again = self._pull_again(number, request.store, step, server, tuple(reads[server]))
             effects += self._outbox.ask(("pull", server, number), again, now)
         return effects
 
     def _pull_again(
-        self, number: int, store: int, server: NodeId, reads: tuple[m.ChunkRead, ...]
+        self, number: int, store: int, step: int, server: NodeId, reads: tuple[m.ChunkRead, ...]
     ) -> Callable[[], list[Effect]]:
         def again() -> list[Effect]:
             left = tuple(read for read in reads if (number, read.chunk) in self._reads)
             if not left:
                 self._outbox.answered(("pull", server, number))
                 return []
-            message = m.Pull(store=store, request=number, epoch=self.epoch, chunks=left)
+            message = m.Pull(store=store, step=step, request=number, epoch=self.epoch, chunks=left)
             return [Send(server, message)]
 
         return again

@@ -11,11 +11,11 @@ from kvtrain.ps.core.codecs import PLAIN
 from kvtrain.ps.core.effects import Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round
 from kvtrain.ps.core.posting import ClientChunk, Packer, Posted
-from kvtrain.ps.core.worker.keys import StoresAndKeys
+from kvtrain.ps.core.worker.clocks import TellsClocks
 from kvtrain.ps.core.worker.state import check_array, fill
 
 
-class Pushes(StoresAndKeys):
+class Pushes(TellsClocks):
     """Per chunk: idle or in flight, with a queue behind."""
 
     def _push(self, number: int, request: r.PushRequest, now: float) -> list[Effect]:
@@ -40,10 +40,11 @@ class Pushes(StoresAndKeys):
             round_ = Round(store.step, store.pushed[entry.spec.name])
             store.pushed[entry.spec.name] += 1
             self.last = f"key {entry.spec.name!r}, round {tuple(round_)}"
+            sync = store.is_sync(entry)
             for chunk_id in entry:
                 chunk = self._chunks[chunk_id]
                 low, high = entry.bounds(chunk_id.part)
-                if not store.sync:
+                if not sync:
                     round_ = Round(0, (chunk.last.n if chunk.last else 0) + 1)
                 chunk.last = round_
                 part = None if array is None else array[low:high]
@@ -60,6 +61,7 @@ class Pushes(StoresAndKeys):
                     hyper=tuple(c for c in store.hyper.values() if c.number > chunk.hyper_known),
                     priority=priority,
                 )
+                store.clock.pushed(store.step)
                 open_.parts.add((chunk_id, round_))
                 self._busy.add(chunk_id)
                 chunk.queue.append(posted)
@@ -67,7 +69,8 @@ class Pushes(StoresAndKeys):
         return packer.flush(self.epoch)
 
     def _send_queued(self, chunk: ClientChunk, packer: Packer, now: float) -> None:
-        limit = 1 if self._stores[chunk.entry.store].sync else self.settings.async_window
+        sync = self._stores[chunk.entry.store].is_sync(chunk.entry)
+        limit = 1 if sync else self.settings.async_window
         while chunk.queue and len(chunk.in_flight) < limit:
             posted = chunk.queue.popleft()
             posted.interval = self.settings.resend_after
@@ -101,6 +104,7 @@ class Pushes(StoresAndKeys):
                     effects.append(Note(text))
                     continue
             chunk.in_flight.remove(posted)
+            self._stores[chunk.entry.store].clock.settled(posted.step)
             for command in posted.hyper:
                 chunk.hyper_known = max(chunk.hyper_known, command.number)
             self._send_queued(chunk, packer, now)
@@ -110,6 +114,7 @@ class Pushes(StoresAndKeys):
         effects += packer.flush(self.epoch)
         if not self._busy:
             self._query_at = None
+        effects += self._tell_clock(message.store, now)
         if self._after_drain:
             effects += self._drained(now)
         return effects

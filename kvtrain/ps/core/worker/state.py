@@ -16,6 +16,7 @@ from kvtrain.errors import (
 )
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.clocks import OwnClock, is_sync
 from kvtrain.ps.core.delivery import Outbox
 from kvtrain.ps.core.effects import Complete, Effect, Send
 from kvtrain.ps.core.joining import Identity, Joining
@@ -44,6 +45,13 @@ class Store:
     hyper_number: int = 0
     barriers: int = 0
     optimizers: int = 0
+    #: some key has bounded staleness, so the clock is told
+    bounded: bool = False
+    clock: OwnClock = field(default_factory=OwnClock)
+
+    def is_sync(self, entry: KeyEntry) -> bool:
+        """Whether a key closes rounds."""
+        return is_sync(entry.spec.consistency, self.sync)
 
 
 @dataclass(slots=True, eq=False)
@@ -75,8 +83,9 @@ class WorkerState:
         self._next_request = JOIN + 1
         #: reads: (request, chunk) -> where the value goes
         self._reads: dict[tuple[int, ChunkId], Array] = {}
-        #: what to do once nothing of a store (None: of any store) is unacknowledged
-        self._after_drain: list[tuple[int | None, Callable[[float], list[Effect]]]] = []
+        #: what to do once nothing of a store (None: of any store) is unacknowledged, or nothing
+        #: of its keys that are not synchronous
+        self._after_drain: list[tuple[int | None, bool, Callable[[float], list[Effect]]]] = []
         self._outbox = Outbox(settings.resend_after, settings.resend_longest)
         self._query_at: float | None = None
 
@@ -129,12 +138,11 @@ class WorkerState:
         store = self._stores[request.store]
         found = []
         for name in request.names:
+            sync = store.is_sync(store.entries[name])
             for chunk_id in store.entries[name]:
                 last = self._chunks[chunk_id].last
                 sequence = Round(0, (last.n if last else 0) + 1)
-                found.append(
-                    (chunk_id, self.round_of(request.store, name) if store.sync else sequence)
-                )
+                found.append((chunk_id, self.round_of(request.store, name) if sync else sequence))
         return found
 
     def step_of(self, store: int) -> int:
@@ -178,24 +186,32 @@ class WorkerState:
         return self._outbox.ask((kind, number), lambda: [Send(SCHEDULER, message)], now)
 
     def _when_drained(
-        self, store: int | None, then: Callable[[float], list[Effect]], now: float
+        self,
+        store: int | None,
+        then: Callable[[float], list[Effect]],
+        now: float,
+        free_only: bool = False,
     ) -> list[Effect]:
-        if not self._unacknowledged(store):
+        if not self._unacknowledged(store, free_only):
             return then(now)
-        self._after_drain.append((store, then))
+        self._after_drain.append((store, free_only, then))
         return []
 
-    def _unacknowledged(self, store: int | None) -> bool:
+    def _unacknowledged(self, store: int | None, free_only: bool) -> bool:
         if store is None:
             return bool(self._busy)
-        return any(self._chunks[c].entry.store == store for c in self._busy)
+        entries = (self._chunks[c].entry for c in self._busy)
+        return any(
+            e.store == store and not (free_only and self._stores[store].is_sync(e)) for e in entries
+        )
 
     def _drained(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for item in list(self._after_drain):
-            if not self._unacknowledged(item[0]):
+            store, free_only, then = item
+            if not self._unacknowledged(store, free_only):
                 self._after_drain.remove(item)
-                effects += item[1](now)
+                effects += then(now)
         return effects
 
     def _entry(self, store: int, name: str, what: str) -> KeyEntry:

@@ -14,8 +14,8 @@ class Together(Pulls):
     """Requests that concern the whole store."""
 
     def _barrier(self, number: int, request: r.BarrierRequest, now: float) -> list[Effect]:
-        """In async everything of before is applied first; in sync that might wait for others
-        who push only after the barrier."""
+        """Of async keys everything of before is applied first; of sync keys that might wait for
+        others who push only after the barrier."""
         store = self._stores[request.store]
         message = m.Barrier(store=request.store, step=store.step, request=number, n=store.barriers)
         store.barriers += 1
@@ -23,7 +23,7 @@ class Together(Pulls):
         def then(at: float) -> list[Effect]:
             return self._ask_scheduler("barrier", number, message, at)
 
-        return then(now) if store.sync else self._when_drained(request.store, then, now)
+        return self._when_drained(request.store, then, now, free_only=True)
 
     def _set_optimizer(
         self, number: int, request: r.SetOptimizerRequest, now: float
@@ -56,7 +56,7 @@ class Together(Pulls):
         store.step += 1
         store.pushed.clear()
         store.barriers = 0
-        return self._done(number)
+        return [*self._tell_clock(request.store, now), *self._done(number)]
 
     def _stats(self, number: int, request: r.StatsRequestOf, now: float) -> list[Effect]:
         self._requests[number].value = []
