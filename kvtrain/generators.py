@@ -10,12 +10,14 @@ of their own from a generator seeded by the first state.
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
 import numpy as np
 
 from kvtrain.context import Context
+from kvtrain.logf import logf
 
 STATES = 1024
 _RUN = 64
@@ -131,32 +133,44 @@ def unit(count: int, dtype: str = "float32") -> Array:
     return _draw(count, lambda stream, n: _unit(stream.words(n)))
 
 
-def _polar(stream: Stream, count: int) -> Array:
+def _polar(stream: Stream, count: int, words_each: int, unit: Any, log: Any) -> Array:
     """Standard normal by the polar method; each value starts with a fresh pair."""
     found: list[Array] = []
     have = 0
     while have < count:
         want = count - have
-        words = stream.words(2 * (want + want // 3 + 4))
-        pairs = np.float32(2.0) * _unit(words).reshape(-1, 2) - np.float32(1.0)
+        words = stream.words(2 * words_each * (want + want // 3 + 4))
+        units = unit(words)
+        kind = units.dtype.type
+        pairs = kind(2.0) * units.reshape(-1, 2) - kind(1.0)
         x, y = pairs[:, 0], pairs[:, 1]
         r2 = x * x + y * y
-        good = np.flatnonzero((r2 <= 1) & (r2 != 0))
-        if good.size > want:
-            stream.unread(words[2 * (good[want - 1] + 1) :])
-            good = good[:want]
-        elif good.size == want:
-            stream.unread(words[2 * (good[-1] + 1) :])
+        good = np.flatnonzero((r2 <= 1) & (r2 != 0))[:want]
+        if good.size == want:
+            stream.unread(words[2 * words_each * (good[-1] + 1) :])
         r2 = r2[good]
-        log = np.log(r2.astype(np.float64)).astype(np.float32)
-        found.append(y[good] * np.sqrt(np.float32(-2.0) * log / r2))
+        found.append(y[good] * np.sqrt(kind(-2.0) * log(r2) / r2))
         have += good.size
     return np.concatenate(found)
 
 
-def standard_normal(count: int) -> Array:
-    """`count` float32 numbers of the standard normal distribution."""
-    return _draw(count, _polar)
+def _log_double(x: Array) -> Array:
+    """The C library's logarithm, which may differ from NumPy's in the last bit."""
+    return np.array([math.log(value) for value in x.tolist()])
+
+
+def standard_normal(count: int, dtype: str = "float32") -> Array:
+    """`count` numbers of float32 or float64 of the standard normal distribution."""
+    if dtype == "float64":
+        return _draw(count, lambda stream, n: _polar(stream, n, 2, _unit_double, _log_double))
+    return _draw(count, lambda stream, n: _polar(stream, n, 1, _unit, logf))
+
+
+def standard_exponential(count: int, dtype: str = "float32") -> Array:
+    """`count` numbers of float32 or float64 of the exponential distribution of mean 1."""
+    if dtype == "float64":
+        return -_log_double(1.0 - unit(count, dtype))
+    return (-np.log(1.0 - unit(count).astype(np.float64))).astype(np.float32)
 
 
 def generator() -> np.random.Generator:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of classifiers."""
+"""Metrics of classifiers and of losses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kvtrain.metric.base import EvalMetric, as_list, metrics, pairs, plain, register
+from kvtrain.metric.base import EvalMetric, alias, as_list, pairs, plain, register
+
+Names = list[str] | None
 
 
+@alias("acc")
 @register
 class Accuracy(EvalMetric):
     """Share of labels that the prediction hits.
@@ -21,8 +24,14 @@ class Accuracy(EvalMetric):
         Dimension of the classes, where predictions are scores.
     """
 
-    def __init__(self, axis: int = 1, name: str = "accuracy", **kwargs: Any) -> None:
-        super().__init__(name, **kwargs)
+    def __init__(
+        self,
+        axis: int = 1,
+        name: str = "accuracy",
+        output_names: Names = None,
+        label_names: Names = None,
+    ) -> None:
+        super().__init__(name, output_names, label_names, has_global_stats=True, axis=axis)
         self.axis = axis
 
     def update(self, labels: Any, preds: Any) -> None:
@@ -30,106 +39,98 @@ class Accuracy(EvalMetric):
         for label, pred in pairs(labels, preds):
             if pred.shape != label.shape:
                 pred = pred.argmax(axis=self.axis)
-            hit = pred.astype(np.int64).reshape(-1) == _same(label, pred)
-            self.sum_metric += int(hit.sum())
-            self.num_inst += hit.size
+            if label.size != pred.size:
+                raise ValueError(
+                    f"Shape of labels {label.shape} does not match shape of predictions "
+                    f"{pred.shape}"
+                )
+            hit = pred.astype(np.int32).reshape(-1) == label.astype(np.int32).reshape(-1)
+            self._add(int(hit.sum()), hit.size)
 
 
-def _same(label: Any, pred: Any) -> Any:
-    if label.size != pred.size:
-        raise ValueError(f"labels of shape {label.shape} for predictions of shape {pred.shape}")
-    return label.astype(np.int64).reshape(-1)
-
-
-metrics.register(Accuracy, "acc")
-
-
+@alias("top_k_accuracy", "top_k_acc")
 @register
 class TopKAccuracy(EvalMetric):
     """Share of labels among the `top_k` highest scores."""
 
-    def __init__(self, top_k: int = 1, name: str = "top_k_accuracy", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        top_k: int = 1,
+        name: str = "top_k_accuracy",
+        output_names: Names = None,
+        label_names: Names = None,
+    ) -> None:
         if top_k <= 1:
             raise ValueError("TopKAccuracy: top_k must be above 1; use Accuracy for 1")
-        super().__init__(f"{name}_{top_k}", **kwargs)
+        super().__init__(name, output_names, label_names, has_global_stats=True, top_k=top_k)
         self.top_k = top_k
+        self.name += f"_{top_k}"
 
     def update(self, labels: Any, preds: Any) -> None:
-        """Labels (n,), scores (n, classes)."""
+        """Labels (n,), scores (n, classes), or class numbers (n,)."""
         for label, pred in pairs(labels, preds):
-            best = np.argsort(pred, axis=1)[:, -self.top_k :]
-            self.sum_metric += int((best == label.astype(np.int64).reshape(-1, 1)).sum())
-            self.num_inst += len(best)
+            if pred.ndim > 2 or len(label) != len(pred):
+                raise ValueError(
+                    f"TopKAccuracy: labels of shape {label.shape}, predictions of shape "
+                    f"{pred.shape}; wanted are (n,) and (n, classes)"
+                )
+            rows = label.astype(np.int32).reshape(-1)
+            if pred.ndim == 1:
+                self._add(int((pred.astype(np.int32) == rows).sum()), len(rows))
+                continue
+            top = min(self.top_k, pred.shape[1])
+            best = np.argpartition(pred.astype(np.float32), -top, axis=1)[:, -top:]
+            self._add(int((best == rows[:, None]).sum()), len(rows))
 
 
-metrics.register(TopKAccuracy, "top_k_accuracy", "top_k_acc")
+class _Probability(EvalMetric):
+    """Mean over samples of minus the logarithm of the probability given to the label."""
 
-
-@register
-class F1(EvalMetric):
-    """Harmonic mean of precision and recall of class 1 against class 0."""
-
-    def __init__(self, name: str = "f1", average: str = "macro", **kwargs: Any) -> None:
-        self.average = average
-        super().__init__(name, **kwargs)
-
-    def reset(self) -> None:
-        """Forget everything."""
-        super().reset()
-        self._counts = np.zeros(3)
-
-    def update(self, labels: Any, preds: Any) -> None:
-        """Labels 0 and 1, scores (n, 2) or class numbers."""
-        for label, pred in pairs(labels, preds):
-            guess = pred.argmax(axis=1) if pred.ndim > 1 else (pred > 0.5)
-            truth = label.reshape(-1).astype(bool)
-            guess = guess.reshape(-1).astype(bool)
-            counts = np.array(
-                [(guess & truth).sum(), (guess & ~truth).sum(), (~guess & truth).sum()], float
-            )
-            if self.average == "macro":
-                self.sum_metric += _f1(counts)
-                self.num_inst += 1
-            else:
-                self._counts += counts
-                self.num_inst += truth.size
-                self.sum_metric = _f1(self._counts) * self.num_inst
-
-
-def _f1(counts: Any) -> float:
-    total = 2 * counts[0] + counts[1] + counts[2]
-    return float(2 * counts[0] / total) if total else 0.0
-
-
-@register
-class CrossEntropy(EvalMetric):
-    """Mean of minus the logarithm of the probability given to the label."""
-
-    def __init__(self, eps: float = 1e-12, name: str = "cross-entropy", **kwargs: Any) -> None:
-        super().__init__(name, **kwargs)
+    def __init__(self, eps: float, name: str, output_names: Names, label_names: Names) -> None:
+        super().__init__(name, output_names, label_names, has_global_stats=True, eps=eps)
         self.eps = eps
 
     def update(self, labels: Any, preds: Any) -> None:
-        """Labels (n,), probabilities (n, classes)."""
+        """Labels of n elements, probabilities (n, classes)."""
         for label, pred in pairs(labels, preds):
             rows = label.reshape(-1).astype(np.int64)
-            given = pred.reshape(rows.size, -1)[np.arange(rows.size), rows]
-            self.sum_metric += float((-np.log(given + self.eps)).sum())
-            self.num_inst += rows.size
+            if rows.size != pred.shape[0]:
+                raise ValueError(
+                    f"{type(self).__name__}: labels of shape {label.shape}, predictions of shape "
+                    f"{pred.shape}"
+                )
+            given = pred[np.arange(rows.size), rows]
+            self._add(float((-np.log(given + self.eps)).sum()), rows.size)
 
 
-metrics.register(CrossEntropy, "ce", "cross-entropy")
-
-
+@alias("ce", "cross-entropy")
 @register
-class NegativeLogLikelihood(CrossEntropy):
+class CrossEntropy(_Probability):
+    """Mean of minus the logarithm of the probability given to the label."""
+
+    def __init__(
+        self,
+        eps: float = 1e-12,
+        name: str = "cross-entropy",
+        output_names: Names = None,
+        label_names: Names = None,
+    ) -> None:
+        super().__init__(eps, name, output_names, label_names)
+
+
+@alias("nll_loss", "nll-loss")
+@register
+class NegativeLogLikelihood(_Probability):
     """As CrossEntropy, under another name."""
 
-    def __init__(self, eps: float = 1e-12, name: str = "nll-loss", **kwargs: Any) -> None:
-        super().__init__(eps, name, **kwargs)
-
-
-metrics.register(NegativeLogLikelihood, "nll_loss", "nll-loss")
+    def __init__(
+        self,
+        eps: float = 1e-12,
+        name: str = "nll-loss",
+        output_names: Names = None,
+        label_names: Names = None,
+    ) -> None:
+        super().__init__(eps, name, output_names, label_names)
 
 
 @register
@@ -140,6 +141,8 @@ class Perplexity(EvalMetric):
     ----------
     ignore_label : int or None
         Label that does not count.
+    axis : int
+        Dimension of the classes.
     """
 
     def __init__(
@@ -147,9 +150,12 @@ class Perplexity(EvalMetric):
         ignore_label: int | None = None,
         axis: int = -1,
         name: str = "perplexity",
-        **kwargs: Any,
+        output_names: Names = None,
+        label_names: Names = None,
     ) -> None:
-        super().__init__(name, **kwargs)
+        super().__init__(
+            name, output_names, label_names, has_global_stats=True, ignore_label=ignore_label
+        )
         self.ignore_label = ignore_label
         self.axis = axis
 
@@ -158,29 +164,57 @@ class Perplexity(EvalMetric):
         for label, pred in pairs(labels, preds):
             moved = np.moveaxis(pred, self.axis, -1).reshape(-1, pred.shape[self.axis])
             rows = label.reshape(-1).astype(np.int64)
-            given = moved[np.arange(rows.size), rows]
+            if len(moved) != rows.size:
+                raise ValueError(f"shape mismatch: {label.shape} vs. {pred.shape}")
+            given = moved[np.arange(rows.size), np.clip(rows, 0, moved.shape[1] - 1)]
             if self.ignore_label is not None:
                 given = given[rows != self.ignore_label]
-            self.sum_metric += float(-np.log(np.maximum(given, 1e-10)).sum())
-            self.num_inst += given.size
+            self._add(float(-np.log(np.maximum(given, 1e-10)).sum()), given.size)
 
     def get(self) -> tuple[Any, Any]:
         """``(name, value)``."""
-        if self.num_inst == 0:
-            return self.name, float("nan")
-        return self.name, math.exp(self.sum_metric / self.num_inst)
+        return self._exponential(*super().get())
+
+    def get_global(self) -> tuple[Any, Any]:
+        """``(name, value)`` since the last reset."""
+        return self._exponential(*super().get_global())
+
+    @staticmethod
+    def _exponential(name: Any, value: float) -> tuple[Any, float]:
+        return name, math.exp(value)
 
 
 @register
 class Loss(EvalMetric):
     """Mean of the predictions themselves: for networks whose output is a loss."""
 
-    def __init__(self, name: str = "loss", **kwargs: Any) -> None:
-        super().__init__(name, **kwargs)
+    def __init__(
+        self, name: str = "loss", output_names: Names = None, label_names: Names = None
+    ) -> None:
+        super().__init__(name, output_names, label_names, has_global_stats=True)
 
     def update(self, labels: Any, preds: Any) -> None:
         """Labels take no part."""
         for pred in as_list(preds):
             values = plain(pred)
-            self.sum_metric += float(values.sum())
-            self.num_inst += values.size
+            self._add(float(values.sum()), values.size)
+
+
+@register
+class Torch(Loss):
+    """Loss under an old name."""
+
+    def __init__(
+        self, name: str = "torch", output_names: Names = None, label_names: Names = None
+    ) -> None:
+        super().__init__(name, output_names, label_names)
+
+
+@register
+class Caffe(Loss):
+    """Loss under an old name."""
+
+    def __init__(
+        self, name: str = "caffe", output_names: Names = None, label_names: Names = None
+    ) -> None:
+        super().__init__(name, output_names, label_names)

@@ -25,7 +25,11 @@ def _size(shape: Any) -> tuple[int, ...]:
 
 
 def _made(values: Array, shape: Any, dtype: Any, ctx: Context, out: Any) -> NDArray:
-    kind = "float32" if dtype in (None, "None") else dtype
+    kind = np.dtype("float32" if dtype in (None, "None") else dtype)
+    if out is not None and dtype in (None, "None"):
+        kind = np.dtype(out.dtype)
+    if kind == np.float16:  # MXNet rounds to single precision on the way
+        values = values.astype(np.float32)
     raw = values.reshape(_size(shape) if out is None else out.shape).astype(kind, copy=False)
     made = NDArray(raw, ctx)
     return made if out is None else made.copyto(out)
@@ -33,6 +37,12 @@ def _made(values: Array, shape: Any, dtype: Any, ctx: Context, out: Any) -> NDAr
 
 def _count(shape: Any, out: Any) -> int:
     return int(np.prod(_size(shape) if out is None else out.shape, dtype=np.int64))
+
+
+def _precision(dtype: Any, out: Any) -> str:
+    """In which precision MXNet draws: single for float32, else double."""
+    wanted = dtype if dtype not in (None, "None") else None if out is None else out.dtype
+    return "float32" if wanted is None or np.dtype(wanted) == np.float32 else "float64"
 
 
 def _spread(parameters: tuple[Any, ...], shape: Any) -> tuple[list[Array], tuple[int, ...]]:
@@ -52,16 +62,15 @@ def uniform(
     out: Any = None,
     **kwargs: Any,
 ) -> NDArray:
-    """Uniform in ``[low, high)``. MXNet's bits for float32."""
+    """Uniform in ``[low, high)``. MXNet's bits."""
     if isinstance(low, NDArray) or isinstance(high, NDArray):
         ctx = usable(ctx or (low if isinstance(low, NDArray) else high)._ctx)
         (a, b), full = _spread((low, high), shape)
         unit = generators.unit(int(np.prod(full))).reshape(full)
         return _made(a + (b - a) * unit, full, dtype, ctx, out)
     ctx = usable(ctx if out is None else out._ctx)
-    kind = "float64" if dtype is not None and np.dtype(dtype) == np.float64 else "float32"
-    unit = generators.unit(_count(shape, out), kind)
-    a, b = unit.dtype.type(low), unit.dtype.type(high)
+    unit = generators.unit(_count(shape, out), _precision(dtype, out))
+    a, b = (unit.dtype.type(np.float32(bound)) for bound in (low, high))
     return _made(unit * (b - a) + a, shape, dtype, ctx, out)
 
 
@@ -74,15 +83,16 @@ def normal(
     out: Any = None,
     **kwargs: Any,
 ) -> NDArray:
-    """Normal with mean `loc` and standard deviation `scale`. MXNet's bits for float32."""
+    """Normal with mean `loc` and standard deviation `scale`. MXNet's bits."""
     if isinstance(loc, NDArray) or isinstance(scale, NDArray):
         ctx = usable(ctx or (loc if isinstance(loc, NDArray) else scale)._ctx)
         (a, b), full = _spread((loc, scale), shape)
         unit = generators.standard_normal(int(np.prod(full))).reshape(full)
         return _made(a + b * unit, full, dtype, ctx, out)
     ctx = usable(ctx if out is None else out._ctx)
-    unit = generators.standard_normal(_count(shape, out))
-    return _made(unit * np.float32(scale) + np.float32(loc), shape, dtype, ctx, out)
+    unit = generators.standard_normal(_count(shape, out), _precision(dtype, out))
+    a, b = (unit.dtype.type(np.float32(value)) for value in (loc, scale))
+    return _made(unit * b + a, shape, dtype, ctx, out)
 
 
 def randn(*shape: int, **kwargs: Any) -> NDArray:
@@ -129,11 +139,11 @@ def exponential(
     out: Any = None,
     **kw: Any,
 ) -> NDArray:
-    """Exponential with mean `scale`. MXNet's bits for float32."""
+    """Exponential with mean `scale`. MXNet's bits."""
     if not isinstance(scale, NDArray):
         ctx = usable(ctx if out is None else out._ctx)
-        unit = generators.unit(_count(shape, out))
-        return _made(-np.log1p(-unit) * np.float32(scale), shape, dtype, ctx, out)
+        unit = generators.standard_exponential(_count(shape, out), _precision(dtype, out))
+        return _made(unit * unit.dtype.type(scale), shape, dtype, ctx, out)
     return _plain(lambda g, p, s: g.exponential(p[0], s), (scale,), shape, dtype, ctx, out)  # type: ignore[no-any-return]
 
 

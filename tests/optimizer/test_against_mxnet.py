@@ -22,13 +22,11 @@ def test_random_draws() -> None:
         uniform = nd.random.uniform(-0.07, 0.07, (n,)).asnumpy()
         np.testing.assert_array_equal(uniform, held[f"uniform_{n}"])
         normal = nd.random.normal(0, 1, (n,)).asnumpy()
-        # the logarithms of two C libraries may differ in the last bit
-        np.testing.assert_allclose(normal, held[f"normal_{n}"], rtol=3e-7, atol=1e-7)
-        assert (normal == held[f"normal_{n}"]).mean() > 0.98
+        np.testing.assert_array_equal(normal, held[f"normal_{n}"])
     double = nd.random.uniform(shape=(100,), dtype="float64").asnumpy()
     np.testing.assert_array_equal(double, held["double"])
     exponential = nd.random.exponential(2, shape=(100,)).asnumpy()
-    np.testing.assert_allclose(exponential, held["exponential"], rtol=3e-7)
+    np.testing.assert_array_equal(exponential, held["exponential"])
     with autograd.record():
         dropped = nd.Dropout(nd.ones((20, 30)), p=0.3).asnumpy()
     np.testing.assert_allclose(dropped, held["dropout"], rtol=3e-7)
