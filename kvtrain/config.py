@@ -19,7 +19,7 @@ from kvtrain import platform
 from kvtrain.errors import ConfigError
 
 ROLES = ("worker", "server", "scheduler")
-TRANSPORTS = ("auto", "ipc", "tcp")
+TRANSPORTS = ("auto", "shm", "ipc", "tcp")
 ON_WORKER_LOSS = ("abort", "shrink", "restart")
 
 
@@ -45,7 +45,7 @@ class Config:
     control_fds: str | None = None
     #: the job's run directory (sockets, journal)
     run_dir: str | None = None
-    #: auto, ipc or tcp
+    #: auto, shm, ipc or tcp
     transport: str = "auto"
     #: forces one kernel backend
     backend: str | None = None

@@ -4,12 +4,19 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import getpass
+import mmap
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 LINUX = sys.platform.startswith("linux")
 _PR_SET_PDEATHSIG = 1
@@ -100,3 +107,61 @@ def make_inheritable(*descriptors: int) -> None:
     """Let children inherit these descriptors."""
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
+
+
+# ---- memory that other processes of this host may map ---------------------------------------
+
+
+def shared_memory_reason() -> str | None:
+    """Why this system has no shared memory without names; None: it has."""
+    if not hasattr(os, "memfd_create") or not hasattr(os, "posix_fallocate"):
+        return f"{sys.platform} has no memfd_create"
+    if not os.path.isdir("/proc/self/fd"):
+        return "/proc is not mounted"
+    return None
+
+
+def create_segment(name: str, nbytes: int) -> tuple[int, mmap.mmap]:
+    """Memory of `nbytes` without a name in any file system, reserved, mapped and touched.
+
+    It is gone when the last process that has it open or mapped is, however that one ends. Its
+    size is sealed, so that no mapping of it can become invalid.
+
+    Raises
+    ------
+    OSError
+        There is not enough memory, or the system has no such thing.
+    """
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.posix_fallocate(descriptor, 0, nbytes)
+        add_seals, shrink, grow = 1033, 2, 4
+        fcntl.fcntl(descriptor, add_seals, shrink | grow)
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        return descriptor, mmap.mmap(descriptor, nbytes, flags)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def open_segment(pid: int, descriptor: int, name: str, nbytes: int) -> mmap.mmap:
+    """Another process's segment, mapped for reading only.
+
+    Raises
+    ------
+    OSError
+        That process or descriptor is not there, is not ours to open, or is something else.
+    """
+    path = f"/proc/{pid}/fd/{descriptor}"
+    found = os.readlink(path)
+    if not found.startswith(f"/memfd:{name}"):
+        raise OSError(errno.EINVAL, f"{path} is {found!r}, not segment {name!r}")
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    try:
+        size = os.fstat(opened).st_size
+        if size != nbytes:
+            raise OSError(errno.EINVAL, f"segment {name!r} has {size} bytes, not {nbytes}")
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        return mmap.mmap(opened, nbytes, flags, mmap.PROT_READ)
+    finally:
+        os.close(opened)

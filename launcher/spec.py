@@ -17,7 +17,7 @@ from typing import Any
 
 from kvtrain.errors import ConfigError
 
-TRANSPORTS = ("auto", "ipc", "tcp")
+TRANSPORTS = ("auto", "shm", "ipc", "tcp")
 WORKER_LOSS = ("abort", "shrink", "restart")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -47,7 +47,9 @@ class JobSpec:
         choices=WORKER_LOSS,
     )
     transport: str = _option(
-        "auto", "How processes talk: auto takes ipc on one machine.", choices=TRANSPORTS
+        "auto",
+        "How processes talk: auto takes the first of shm, ipc, tcp that works.",
+        choices=TRANSPORTS,
     )
     host: str = _option("127.0.0.1", "Address to listen at with tcp.", "--host", "--bind")
     port: int = _option(0, "Port of the scheduler with tcp; 0: any free one.")

@@ -25,6 +25,7 @@ from kvtrain.ps.core.scheduler import SchedulerCore
 from kvtrain.ps.core.server import ServerCore
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.worker import JOIN, WorkerCore
+from kvtrain.testing.memory import ScribblingMemory
 from kvtrain.testing.plans import Plan, program
 from kvtrain.testing.predicates import Witness
 
@@ -112,7 +113,8 @@ class Simulation:
             self.servers.append(_Process(f"server-{rank}", core))
         for rank in range(plan.workers):
             identity = Identity("host", 200 + rank, f"w{rank}", rank)
-            core = chosen["worker"](identity, 2000 + rank, settings, self.now)
+            # servers read contributions in the worker's own memory, as over shared memory
+            core = chosen["worker"](identity, 2000 + rank, settings, self.now, ScribblingMemory())
             process = _Process(f"worker-{rank}", core)
             process.program = program(plan, rank, process.seen)
             self.workers.append(process)

@@ -164,7 +164,7 @@ def test_a_worker_that_skips_a_round(run_base: Path, tmp_path: Path) -> None:
         (("-n", "2"), "no script was given"),
         (("-s", "0", "x.py"), "-s 0: at least 1 servers"),
         (("--host", "0.0.0.0", "examples/kvstore_basics.py"), "--insecure"),
-        (("--transport", "shm", "x.py"), "'shm' is not one of"),
+        (("--transport", "rdma", "x.py"), "'rdma' is not one of"),
         (("--port", "70000", "x.py"), "a port is a number"),
         (("--env", "=3", "examples/kvstore_basics.py"), "expected NAME=VALUE"),
     ],

@@ -87,7 +87,7 @@ def test_ctrl_c_at_random_moments_leaves_nothing(run_base: Path, tmp_path: Path)
         assert wait_until_gone(run_base, 3) == [], f"round {i}"
 
 
-@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+@pytest.mark.parametrize("transport", ["shm", "ipc", "tcp"])
 def test_a_killed_launcher_takes_its_children_with_it(
     run_base: Path, tmp_path: Path, transport: str
 ) -> None:

@@ -14,7 +14,7 @@ from tests.integration.jobs import ROOT, environment, launch, left_over, write
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+@pytest.mark.parametrize("transport", ["shm", "ipc", "tcp"])
 def test_values_of_a_synchronous_store(run_base: Path, tmp_path: Path, transport: str) -> None:
     script = write(
         tmp_path,
@@ -99,7 +99,7 @@ def local_bits(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+@pytest.mark.parametrize("transport", ["shm", "ipc", "tcp"])
 @pytest.mark.parametrize("servers", ["1", "2", "3"])
 def test_four_workers_compute_the_bits_of_one_process_with_four_contexts(
     run_base: Path, tmp_path: Path, local_bits: bytes, transport: str, servers: str

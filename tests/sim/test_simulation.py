@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.barriers import Barriers
+from kvtrain.ps.core.posting import Kept
 from kvtrain.ps.core.rounds import AsyncLedger, OpenRound, Standing, SyncLedger
 from kvtrain.ps.core.server import ServerCore
 from kvtrain.testing import Plan, Simulation, SimulationFailure
@@ -183,13 +183,22 @@ def read_before_the_own_round(patch: pytest.MonkeyPatch) -> None:
 
 
 def send_the_users_own_array(patch: pytest.MonkeyPatch) -> None:
-    from kvtrain.ps.core.worker import pushes
+    def keep(self: Kept, memory: Any, given: Any, chunks: int) -> None:
+        self.array = given
 
-    class NoCopy:
-        def __getattr__(self, name: str) -> Any:
-            return (lambda a: a) if name == "array" else getattr(np, name)
+    patch.setattr(Kept, "__init__", keep)
+    patch.setattr(Kept, "acknowledged", lambda self: None)
 
-    patch.setattr(pushes, "np", NoCopy())
+
+def rewrite_a_slot_before_the_acknowledgement(patch: pytest.MonkeyPatch) -> None:
+    real = Kept.__init__
+
+    def keep(self: Kept, memory: Any, given: Any, chunks: int) -> None:
+        real(self, memory, given, chunks)
+        memory.give(self._slot)
+
+    patch.setattr(Kept, "__init__", keep)
+    patch.setattr(Kept, "acknowledged", lambda self: None)
 
 
 def forget_to_ask_again(patch: pytest.MonkeyPatch) -> None:
@@ -214,6 +223,7 @@ MUTATIONS = [
     hyper_at_arrival,
     read_before_the_own_round,
     send_the_users_own_array,
+    rewrite_a_slot_before_the_acknowledgement,
     forget_to_ask_again,
 ]
 

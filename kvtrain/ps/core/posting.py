@@ -2,7 +2,9 @@
 """A worker's contributions on their way: queued, in flight, acknowledged (PROTOCOL R10, R31).
 
 Each posted contribution keeps its own bytes until the acknowledgement, so that a resend sends
-the same bytes whatever the user did to the array meanwhile.
+the same bytes whatever the user did to the array meanwhile. They lie in a slot of the worker's
+memory, which servers may read in place; the slot is free again once the whole key is
+acknowledged, and never after a failure (PROTOCOL R33).
 """
 
 from __future__ import annotations
@@ -17,10 +19,30 @@ from kvtrain.compression import ErrorFeedback
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round, Table
+from kvtrain.ps.core.memory import Memory
 from kvtrain.ps.core.replies import FULL
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 
 Array = np.ndarray[Any, Any]
+
+
+class Kept:
+    """A key's contribution in a slot, until each of its chunks is acknowledged."""
+
+    __slots__ = ("_left", "_memory", "_slot", "array")
+
+    def __init__(self, memory: Memory, given: Array, chunks: int) -> None:
+        self._memory = memory
+        self._slot = memory.take(given.nbytes)
+        self._left = chunks
+        self.array: Array = self._slot.data.view(given.dtype)
+        np.copyto(self.array, given)
+
+    def acknowledged(self) -> None:
+        """One of the chunks needs its bytes no more."""
+        self._left -= 1
+        if self._left == 0:
+            self._memory.give(self._slot)
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +52,7 @@ class Posted:
     request: int
     round: Round
     step: int
-    #: private copy, encoded if `codec` says so; None: empty
+    #: its part of `kept`, or encoded if `codec` says so; None: empty
     array: Array | None
     #: where the new value goes, if it was wanted
     out: Array | None
@@ -39,6 +61,7 @@ class Posted:
     priority: int
     #: wire code of `array`
     codec: int = 0
+    kept: Kept | None = None
     #: when to ask what became of it, and the time until the repeat after that
     due: float = 0.0
     interval: float = 0.0
@@ -59,6 +82,9 @@ class ClientChunk:
     hyper_known: int = 0
     #: encodes this worker's contributions; None: they are sent as they are
     feedback: ErrorFeedback | None = None
+    #: reads that are not answered, by the round they come after: in sync a later contribution
+    #: waits for them, so that a value can be read in the server's own memory (PROTOCOL R36)
+    reading: list[Round] = field(default_factory=list)
 
     def busy(self) -> bool:
         """Whether anything is not acknowledged."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain.ps.core import messages as m
-from kvtrain.ps.core.effects import Effect, Send
+from kvtrain.ps.core.effects import Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId
 
 Array = np.ndarray[Any, Any]
@@ -26,6 +26,11 @@ class Replies:
         ] = {}
         self._values: dict[tuple[NodeId, int, int], list[tuple[m.ChunkVersion, Array]]] = {}
         self._others: list[Send] = []
+        self._notes: list[Effect] = []
+
+    def note(self, text: str) -> None:
+        """Tell the humans."""
+        self._notes.append(Note(text))
 
     def send(self, to: NodeId, message: m.Message) -> None:
         """An answer that is not packed."""
@@ -52,6 +57,8 @@ class Replies:
         """Everything collected, as effects."""
         effects: list[Effect] = [Send(s.to, replace(s.message, epoch=epoch)) for s in self._others]
         self._others = []
+        effects += self._notes
+        self._notes = []
         for (to, store, request, _), items in self._verdicts.items():
             for packed in _packs(items):
                 arrays = tuple(a for _, a in packed if a is not None)

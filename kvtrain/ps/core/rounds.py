@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain.ps.core.membership import NodeId, Round
+from kvtrain.ps.core.memory import intact
 from kvtrain.ps.core.messages import HyperCommand
 
 #: L(t): step -> ranks that contribute, ascending
@@ -121,9 +122,15 @@ class SyncLedger(Ledger):
         waiting = self.open[first]
         if not members or any(rank not in waiting.parts for rank in members):
             return None
+        parts = [waiting.parts[rank] for rank in members]
+        if not all([intact(part.array) for part in parts]):
+            # bytes that changed under us are not those that were sent (R34): they are sent again
+            for part in parts:
+                if not intact(part.array):
+                    del waiting.parts[part.node.rank]
+            return None
         del self.open[first]
         self.last_closed = first
-        parts = [waiting.parts[rank] for rank in members]
         for part in parts:
             self._count(part)
         return parts

@@ -18,6 +18,7 @@ import numpy as np
 from kvtrain.errors import LocalProtocolError
 from kvtrain.kernels import xp
 from kvtrain.ps.core.membership import NodeId, Round
+from kvtrain.ps.core.memory import Slot
 from kvtrain.ps.core.shards import ChunkId
 
 Array = np.ndarray[Any, Any]
@@ -88,6 +89,8 @@ class StoredChunk:
     hyper: dict[str, float] = field(default_factory=dict)
     #: last command of each worker in force here: rank -> (incarnation, number)
     hyper_seen: dict[int, tuple[int, int]] = field(default_factory=dict)
+    #: where the weight lies, if it is in memory that others may read
+    slot: Slot | None = None
     _making: bool = False
 
     @property
@@ -100,15 +103,25 @@ class StoredChunk:
         """Elements of the chunk."""
         return int(self._weight.size)
 
-    def committed(self) -> Array:
-        """A private copy of the committed weights; the only way out for them."""
+    def committed(self, lend: bool = False) -> Array:
+        """The committed weights, the only way out for them: a private copy.
+
+        With `lend` the weights themselves, read-only: for a reader without whose next
+        contribution they do not change (PROTOCOL R36, R38).
+        """
         if self._making:
             raise LocalProtocolError(f"{self.id}: version {self.version} is not committed yet")
-        return self._weight.copy()
+        if not lend:
+            return self._weight.copy()
+        view = self._weight.view()
+        view.flags.writeable = False
+        return view
 
     def begin(self) -> Array:
         """The weights, to be changed in place by the record in the making."""
         self._making = True
+        if self.slot is not None:
+            self.slot.rewrite()
         return self._weight
 
     def commit(self, record: Record) -> None:
@@ -168,7 +181,7 @@ class Arithmetic:
         """Without an optimizer: the chunk becomes the ordered sum."""
         weight = chunk.begin()
         if arrays:
-            xp.sum_arrays(list(arrays), out=weight)
+            xp.sum_arrays([np.asarray(a) for a in arrays], out=weight)
 
     def update(
         self,
@@ -194,6 +207,7 @@ class Arithmetic:
         if not arrays:
             return
         assert chunk.state is not None
+        arrays = [np.asarray(a) for a in arrays]  # plain ones: lent ones are slower
         begin = optimizer.begin_num_update
         count = begin + chunk.version - chunk.base_version + 1
         at = count if schedule_at is None else begin + schedule_at

@@ -28,6 +28,7 @@ from kvtrain.ps.core.requests import LeaveRequest, Request
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.story import Story, is_broken
 from kvtrain.ps.core.worker import JOIN, WorkerCore
+from kvtrain.ps.net.sharing import shared_memory
 from kvtrain.ps.net.token import read_token
 from kvtrain.ps.net.transport import Links
 
@@ -74,10 +75,11 @@ class WorkerNode:
             launch_token=config.launch_token or "",
             rank=-1 if config.rank is None else config.rank,
         )
-        self._core = WorkerCore(identity, secrets.randbits(48), settings, now)
+        arena, sharing = shared_memory(config, lambda: self._core.node, note)
+        self._core = WorkerCore(identity, secrets.randbits(48), settings, now, arena)
         self._note = note
         self._story = Story() if config.trace else None
-        self._links = Links(read_token(config), note)
+        self._links = Links(read_token(config), note, sharing=sharing)
         self._links.connect(SCHEDULER, config.scheduler)
         self._lock = _Turnstile()
         self._results: dict[int, tuple[Any, Exception | None]] = {}
@@ -192,7 +194,7 @@ class WorkerNode:
             match effect:
                 case Send(to, message):
                     if to.role == Role.SERVER and not self._links.has_peer(to):
-                        self._links.connect(to, self._core.address_of(to))
+                        self._links.connect(to, self._core.address_of(to), share=True)
                     self._links.send(to, message, self._core.node)
                 case Complete(number, value):
                     if number in self._detached:

@@ -4,8 +4,9 @@
 Frame 0 is a msgpack array: protocol version, tag, job token, sender, store, step, request,
 epoch, the message's own fields, and (dtype, elements) of each array. Arrays follow as raw
 little-endian bytes: together in one frame if they are small, else one frame each; a received
-array is a read-only view of its frame. Decoding checks everything before it allocates, casts
-or believes anything; nothing is ever unpickled.
+array is a read-only view of its frame. An array in memory that the receiver has mapped has no
+bytes here: its description goes on with (segment, slot, generation, offset). Decoding checks
+everything before it allocates, casts or believes anything; nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from kvtrain.errors import RemoteProtocolError
 from kvtrain.ps.core.membership import Epoch, NodeId
 from kvtrain.ps.core.messages import MESSAGES, Arrays, Message, Plain
 from kvtrain.ps.core.shards import DTYPES
+from kvtrain.ps.net.segments import Place
 
 #: messages whose arrays are at most this long travel with all arrays in one frame
 TOGETHER = 64 * 1024
@@ -36,6 +38,9 @@ MAX_DEPTH = 8
 _CODES = {np.dtype(name): code for code, name in enumerate(DTYPES)}
 _KINDS = [np.dtype(name) for name in DTYPES]
 _HEAD = ("store", "step", "request", "epoch")
+Array = np.ndarray[Any, Any]
+Locate = Callable[[Array], Place | None]
+Resolve = Callable[[NodeId, Place, np.dtype[Any], int], Array]
 Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 
@@ -172,10 +177,24 @@ _NODE = _codec(NodeId)
 _EPOCH = _codec(Epoch)
 
 
-def encode(message: Message, sender: NodeId, token: bytes) -> list[Any]:
-    """Frames of `message`; arrays are not copied unless they travel together."""
+def encode(
+    message: Message, sender: NodeId, token: bytes, locate: Locate | None = None
+) -> list[Any]:
+    """Frames of `message`; arrays are not copied unless they travel together.
+
+    `locate` finds arrays that lie in memory which the receiver has mapped.
+    """
     form = _FORMS[message.TAG]
-    arrays: Sequence[np.ndarray[Any, Any]] = message.arrays if form.has_arrays else ()  # type: ignore[attr-defined]
+    arrays: Sequence[Array] = message.arrays if form.has_arrays else ()  # type: ignore[attr-defined]
+    described: list[Any] = []
+    rest: list[Array] = []
+    for array in arrays:
+        place = None if locate is None else locate(array)
+        if place is None:
+            described.append((_CODES[array.dtype], array.size))
+            rest.append(array)
+        else:
+            described.append((_CODES[array.dtype], array.size, *place))
     header = msgpack.packb(
         [
             PROTOCOL_VERSION,
@@ -187,18 +206,20 @@ def encode(message: Message, sender: NodeId, token: bytes) -> list[Any]:
             message.request,
             list(message.epoch),
             [c[0](getattr(message, n)) for n, c in zip(form.names, form.codecs, strict=True)],
-            [[_CODES[a.dtype], a.size] for a in arrays],
+            described,
         ]
     )
-    if not arrays:
+    if not rest:
         return [header]
-    if sum(a.nbytes for a in arrays) <= TOGETHER:
-        return [header, b"".join([a.tobytes() for a in arrays])]
-    return [header, *(np.ascontiguousarray(a).data.cast("B") if a.size else b"" for a in arrays)]
+    if sum(a.nbytes for a in rest) <= TOGETHER:
+        return [header, b"".join([a.tobytes() for a in rest])]
+    return [header, *(np.ascontiguousarray(a).data.cast("B") if a.size else b"" for a in rest)]
 
 
-def decode(frames: Sequence[Any], token: bytes) -> tuple[NodeId, Message]:
-    """Sender and message.
+def decode(
+    frames: Sequence[Any], token: bytes, resolve: Resolve | None = None
+) -> tuple[NodeId, Message]:
+    """Sender and message; `resolve` finds arrays in mapped memory of the sender.
 
     Raises
     ------
@@ -237,7 +258,7 @@ def decode(frames: Sequence[Any], token: bytes) -> tuple[NodeId, Message]:
         raise _bad(f"{form.cls.__name__} has {len(form.names)} fields, {len(head[8])} came")
     for name, codec, value in zip(form.names, form.codecs, head[8], strict=True):
         values[name] = codec[1](value)
-    arrays = _arrays(head[9], frames[1:])
+    arrays = _arrays(head[9], frames[1:], sender, resolve)
     if form.has_arrays:
         values["arrays"] = arrays
     elif arrays:
@@ -245,20 +266,38 @@ def decode(frames: Sequence[Any], token: bytes) -> tuple[NodeId, Message]:
     return sender, form.cls(**values)
 
 
-def _arrays(described: Any, frames: Sequence[Any]) -> tuple[np.ndarray[Any, Any], ...]:
+def _arrays(
+    described: Any, frames: Sequence[Any], sender: NodeId, resolve: Resolve | None
+) -> tuple[Array, ...]:
     if type(described) is not list:
         raise _bad("no list of arrays")
+    found: list[Array | None] = []
     forms: list[tuple[np.dtype[Any], int]] = []
     for item in described:
-        if type(item) is not list or len(item) != 2:
-            raise _bad("an array that is not described by two numbers")
-        code, size = item
-        if type(code) is not int or type(size) is not int or not 0 <= code < len(_KINDS):
+        if type(item) is not list or len(item) not in (2, 6):
+            raise _bad("an array that is described neither by two numbers nor by six")
+        for number in item:
+            if type(number) is not int or number < 0:
+                raise _bad("an array that is not described by numbers")
+        code, size = item[0], item[1]
+        if code >= len(_KINDS):
             raise _bad("an array of unknown dtype")
-        if size < 0 or size > 1 << 48:
+        if size > 1 << 48:
             raise _bad(f"an array of {size} elements")
-        forms.append((_KINDS[code], size))
-    total = sum(kind.itemsize * size for kind, size in forms)
+        if len(item) == 2:
+            forms.append((_KINDS[code], size))
+            found.append(None)
+        elif resolve is None:
+            raise _bad("an array in memory that is not mapped here")
+        else:
+            found.append(resolve(sender, Place(*item[2:]), _KINDS[code], size))
+    framed = iter(_framed(forms, frames))
+    return tuple([next(framed) if array is None else array for array in found])
+
+
+def _framed(forms: list[tuple[np.dtype[Any], int]], frames: Sequence[Any]) -> list[Array]:
+    """Arrays whose bytes came along."""
+    total = sum([kind.itemsize * size for kind, size in forms])
     if forms and len(frames) == 1 and total <= TOGETHER:
         if len(frames[0]) != total:
             raise _bad(f"{len(frames[0])} bytes of arrays where {total} were announced")
@@ -266,21 +305,21 @@ def _arrays(described: Any, frames: Sequence[Any]) -> tuple[np.ndarray[Any, Any]
         for kind, size in forms:
             # together they are not aligned, so they are copied
             part = np.frombuffer(frames[0], np.uint8, kind.itemsize * size, at)
-            out.append(part.copy().view(kind))
+            out.append(_readonly(part.copy().view(kind)))
             at += part.size
-        return tuple(_readonly(a) for a in out)
+        return out
     if len(frames) != len(forms):
         raise _bad(f"{len(frames)} array frames where {len(forms)} were announced")
     for frame, (kind, size) in zip(frames, forms, strict=True):
         if len(frame) != kind.itemsize * size:
             raise _bad(f"{len(frame)} bytes for {size} elements of {kind}")
-    return tuple(
+    return [
         _readonly(np.frombuffer(frame, kind) if size else np.empty(0, kind))
         for frame, (kind, size) in zip(frames, forms, strict=True)
-    )
+    ]
 
 
-def _readonly(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _readonly(array: Array) -> Array:
     array.flags.writeable = False
     return array
 

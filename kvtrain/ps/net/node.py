@@ -27,6 +27,7 @@ from kvtrain.ps.core.story import Story
 from kvtrain.ps.net.control import ControlPipe
 from kvtrain.ps.net.journal import JournalFile
 from kvtrain.ps.net.loop import Loop
+from kvtrain.ps.net.sharing import shared_memory
 from kvtrain.ps.net.token import read_token
 from kvtrain.ps.net.transport import Links, ipc_address
 
@@ -127,7 +128,8 @@ def run_server(config: Config, make_optimizer: MakeOptimizer) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if config.malloc is not False:
         platform.tune_allocator()
-    links = Links(read_token(config), _stderr)
+    arena, sharing = shared_memory(config, lambda: core.node, _stderr)
+    links = Links(read_token(config), _stderr, sharing=sharing)
     try:
         if config.scheduler.startswith("ipc://") and config.transport != "tcp":
             directory = config.run_dir or os.path.dirname(config.scheduler[len("ipc://") :])
@@ -144,7 +146,7 @@ def run_server(config: Config, make_optimizer: MakeOptimizer) -> int:
         )
         settings = JobSettings(workers=0, servers=0, join_timeout=config.join_timeout)
         nonce = secrets.randbits(48)
-        core = ServerCore(identity, nonce, settings, time.monotonic(), make_optimizer)
+        core = ServerCore(identity, nonce, settings, time.monotonic(), make_optimizer, memory=arena)
 
         def turn() -> None:
             core.joining.turns += 1

@@ -17,9 +17,10 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from kvtrain.errors import ConfigError, RemoteProtocolError
-from kvtrain.ps.core.membership import NodeId
-from kvtrain.ps.core.messages import Hello, Message, Refused
+from kvtrain.ps.core.membership import NodeId, Role
+from kvtrain.ps.core.messages import Hello, Message, Offer, OfferAnswer, Refused
 from kvtrain.ps.net import codec
+from kvtrain.ps.net.sharing import Sharing
 
 #: bytes of arrays above which a frame is handed over without a copy
 NO_COPY = 32 * 1024
@@ -27,6 +28,8 @@ NO_COPY = 32 * 1024
 MAX_ROUTES = 65536
 #: messages taken before time is looked at again
 BATCH = 256
+#: roles whose messages carry arrays
+_SHARING = (Role.SERVER, Role.WORKER)
 _BROKEN = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -44,19 +47,31 @@ class Links:
         The job's token; it is in every message, and a message without it is not believed.
     notice : callable
         Told about what was not believed.
+    sharing : Sharing, optional
+        Memory that peers of the same host may map.
     """
 
-    def __init__(self, token: bytes, notice: Notice, max_message: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        token: bytes,
+        notice: Notice,
+        max_message: int = 1 << 30,
+        sharing: Sharing | None = None,
+    ) -> None:
         self._context = zmq.Context()
         self._token = token
         self._notice = notice
         self._max_message = max_message
+        self._sharing = sharing
+        #: peers that we go to and offer our memory to
+        self._offered: set[NodeId] = set()
         self._router: Any = None
         self._monitor: Any = None
         self._routes: OrderedDict[NodeId, bytes] = OrderedDict()
         self._peers: dict[NodeId, Any] = {}
         self._sockets: dict[Any, NodeId | None] = {}
         self._poller = zmq.Poller()
+        self._resolve = None if sharing is None else sharing.resolve
         self._path: Path | None = None
         #: things in our own process to poll, and what to do when they are readable
         self._watched: dict[int, Callable[[], None]] = {}
@@ -96,8 +111,8 @@ class Links:
             self._path = Path(self.address[len("ipc://") :])
         return self.address
 
-    def connect(self, peer: NodeId, address: str) -> None:
-        """Open the way to `peer`."""
+    def connect(self, peer: NodeId, address: str, share: bool = False) -> None:
+        """Open the way to `peer`; `share`: memory too, if it runs on this host."""
         socket = self._new(zmq.DEALER)
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
@@ -107,6 +122,8 @@ class Links:
             socket.close(0)
             raise ConfigError(f"cannot connect to {address!r}: {error.strerror}") from None
         self._peers[peer] = socket
+        if share:
+            self._offered.add(peer)
         self._add(socket, peer)
 
     def _new(self, kind: int) -> Any:
@@ -140,7 +157,15 @@ class Links:
 
     def send(self, to: NodeId, message: Message, sender: NodeId) -> bool:
         """Send; False if there is no way to `to`, who will ask again."""
-        frames = codec.encode(message, sender, self._token)
+        locate = None
+        if self._sharing is not None and to.role in _SHARING:
+            offer = self._sharing.offer(to, to in self._offered)
+            if offer is not None:
+                self._post(to, codec.encode(offer, sender, self._token))
+            locate = self._sharing.locator(to)
+        return self._post(to, codec.encode(message, sender, self._token, locate))
+
+    def _post(self, to: NodeId, frames: list[Any]) -> bool:
         socket = self._peers.get(to)
         if socket is None:
             route = self._routes.get(to)
@@ -181,7 +206,11 @@ class Links:
                     raise
                 found = True
                 decoded = self._decode(frames, peer is None, sender)
-                if decoded is not None:
+                if decoded is None:
+                    continue
+                if isinstance(decoded[1], Offer | OfferAnswer):
+                    self._settle(*decoded, sender)
+                else:
                     yield decoded
             if not found:
                 return
@@ -190,7 +219,7 @@ class Links:
         route = bytes(frames.pop(0).buffer) if routed and frames else b""
         raw = [frame.buffer for frame in frames]
         try:
-            node, message = codec.decode(raw, self._token)
+            node, message = codec.decode(raw, self._token, self._resolve)
         except RemoteProtocolError as error:
             self._doubt(type(error).__name__, f"{error} ({len(raw)} frames); it was dropped")
             if routed and codec.is_hello(raw):
@@ -203,6 +232,19 @@ class Links:
                     self._routes.popitem(last=False)
             self._routes.move_to_end(node)
         return node, message
+
+    def _settle(self, peer: NodeId, message: Message, me: NodeId) -> None:
+        """An offer of memory, or the answer to one of ours."""
+        if self._sharing is None:
+            answer: Message | None = None
+            if isinstance(message, Offer):
+                answer = OfferAnswer(
+                    offered=len(message.segments), mapped=(), reason="it shares no memory"
+                )
+        else:
+            answer = self._sharing.on_message(peer, message)
+        if answer is not None:
+            self._post(peer, codec.encode(answer, me, self._token))
 
     def _refuse(self, route: bytes, raw: list[Any], reason: str, me: NodeId) -> None:
         """Tell a process that said Hello why it is not believed; nothing secret is in it."""
@@ -243,6 +285,8 @@ class Links:
         self._sockets.clear()
         self._peers.clear()
         self._context.term()
+        if self._sharing is not None:
+            self._sharing.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 

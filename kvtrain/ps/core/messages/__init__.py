@@ -55,6 +55,7 @@ from kvtrain.ps.core.messages.launcher import (
     StatusRequest,
 )
 from kvtrain.ps.core.messages.modes import Clock, ClockAck
+from kvtrain.ps.core.messages.sharing import Offer, OfferAnswer, SegmentOffer
 
 __all__ = [
     "MESSAGES",
@@ -83,6 +84,8 @@ __all__ = [
     "LeaveAck",
     "Message",
     "Missing",
+    "Offer",
+    "OfferAnswer",
     "OpenStore",
     "OptimizerSet",
     "PeerExited",
@@ -96,6 +99,7 @@ __all__ = [
     "Query",
     "Refused",
     "Released",
+    "SegmentOffer",
     "SetOptimizer",
     "StartProcess",
     "StatsReply",

@@ -7,6 +7,7 @@ collecting -> reduced -> committed (PROTOCOL R1, R2).
 from __future__ import annotations
 
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.memory import intact
 from kvtrain.ps.core.rounds import Part, SyncLedger
 from kvtrain.ps.core.server.gates import Gates
 from kvtrain.ps.core.server.state import Chunk
@@ -32,6 +33,9 @@ class Commits(Gates):
             self._arithmetic.update(stored, arrays, scales, store.optimizers, at)
         else:
             self._arithmetic.assign_sum(stored, arrays)
+        if not all([intact(array) for array in arrays]):
+            self._spoiled(chunk_id, chunk)
+            return
         record = Record(
             store=chunk.entry.store,
             chunk=chunk_id,
@@ -44,6 +48,16 @@ class Commits(Gates):
         )
         # with replicas the record goes to them here, and the commit waits for their answers
         self._commit(chunk, record, parts)
+
+    def _spoiled(self, chunk_id: ChunkId, chunk: Chunk) -> None:
+        """A contribution was written while it was read: its worker has been told that it is
+        counted, so another server decides for this chunk and what is here is void (R20, R34)."""
+        del self._chunks[chunk_id]
+        self._open.discard(chunk_id)
+        self._replies.note(
+            f"{self.node}: a contribution to key {chunk.entry.spec.name!r} changed while it was "
+            "read; this server's copy is dropped, it must have been replaced"
+        )
 
     def _apply_hyper(self, stored: StoredChunk, parts: list[Part]) -> None:
         """Newly carried commands, highest rank first, so that the lowest wins (R45)."""
@@ -79,7 +93,7 @@ class Commits(Gates):
             counted=True,
             version=stored.version,
         )
-        value = stored.committed() if part.want else None
+        value = stored.committed(self._may_lend(chunk, part.node)) if part.want else None
         if value is not None and not stored.id.part and not isinstance(chunk.ledger, SyncLedger):
             chunk.read_by[part.node.rank] = stored.version
         if value is not None:

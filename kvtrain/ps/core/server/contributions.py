@@ -99,7 +99,8 @@ class Contributions(Commits):
         elif sender is not None:
             while (part := ledger.next_part(sender)) is not None:
                 self._reduce(chunk_id, chunk, [part])
-        self._mark(chunk_id, chunk)
+        if chunk_id in self._chunks:
+            self._mark(chunk_id, chunk)
 
     def _on_push_query(self, sender: NodeId, message: m.PushQuery, now: float) -> list[Effect]:
         missing: list[m.Query] = []

@@ -36,6 +36,8 @@ class ServerCore(Waits):
         ``(registered name, plain config) -> optimizer``.
     observe : callable, optional
         Called with each committed Record (simulation, tracing).
+    memory : Memory, optional
+        Where weights lie; private by default.
     """
 
     def start(self, now: float) -> list[Effect]:

@@ -45,7 +45,10 @@ class Keys(Contributions):
             )
             name: str | int = int(entry.spec.name) if entry.spec.numeric else entry.spec.name
             whole = entry.spec.shape if entry.spec.whole else None
-            stored = StoredChunk(chunk_id, name, 0, np.array(array), whole)
+            slot = self._memory.take(array.nbytes)
+            weight = slot.data.view(array.dtype)
+            np.copyto(weight, array)
+            stored = StoredChunk(chunk_id, name, 0, weight, whole, slot=slot)
             self._entries[entry.id] = entry
             self._chunks[chunk_id] = Chunk(stored, entry, ledger)
             fresh.append(chunk_id)

@@ -48,7 +48,7 @@ class Reads(ServerState):
             return
         self._count_read(chunk, reader)
         view = self.table.shards[entry.shard(stored.id.part, len(self.table.shards))].view
-        value = stored.committed()
+        value = stored.committed(self._may_lend(chunk, reader.node))
         counters = store.counters
         counters["pulls"] += stored.id.part == 0
         counters["bytes_out"] += int(value.nbytes)

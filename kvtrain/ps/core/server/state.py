@@ -18,6 +18,7 @@ from kvtrain.ps.core.delivery import Outbox
 from kvtrain.ps.core.effects import Send
 from kvtrain.ps.core.joining import Identity, Joining
 from kvtrain.ps.core.membership import NodeId, Role, Round, Table
+from kvtrain.ps.core.memory import HeapMemory, Memory
 from kvtrain.ps.core.replies import Replies
 from kvtrain.ps.core.rounds import AsyncLedger, SyncLedger
 from kvtrain.ps.core.settings import JobSettings
@@ -95,12 +96,14 @@ class ServerState:
         now: float,
         make_optimizer: MakeOptimizer,
         observe: Callable[[Record], None] | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.settings = settings
         self.joining = Joining(Role.SERVER, identity, nonce, settings, now)
         self.table: Table | None = None
         self._make_optimizer = make_optimizer
         self._observe = observe
+        self._memory: Memory = memory or HeapMemory()
         self._arithmetic = Arithmetic()
         self._stores: dict[int, Store] = {}
         self._entries: dict[int, KeyEntry] = {}
@@ -175,6 +178,14 @@ class ServerState:
             return found
 
         return live
+
+    def _may_lend(self, chunk: Chunk, reader: NodeId) -> bool:
+        """Whether `chunk` changes only after this reader's next contribution (R36, R38)."""
+        ledger = chunk.ledger
+        if not isinstance(ledger, SyncLedger):
+            return False
+        closed = ledger.last_closed
+        return reader.rank in self._live_of(chunk.entry.store)(closed.step if closed else 0)
 
     def _error(self, to: NodeId, about: m.Message, error: Exception) -> Send:
         name, fields = to_wire(error)

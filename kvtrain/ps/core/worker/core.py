@@ -34,6 +34,8 @@ class WorkerCore(JoiningAndEnding):
         Random number that names this process until it is welcomed.
     settings : JobSettings
         Deadlines until the Welcome brings the job's own.
+    memory : Memory, optional
+        Where contributions are kept until they are acknowledged; private by default.
     """
 
     def start(self, now: float) -> list[Effect]:
@@ -124,7 +126,9 @@ class WorkerCore(JoiningAndEnding):
             assert rounds == sorted(set(rounds)), f"{chunk_id}: rounds out of order"
             for posted in (*chunk.in_flight, *chunk.queue):
                 assert self.failed or posted.request in self._requests
-        if self._busy and not self.failed:
+            # what waits for a read has that read's deadline
+            assert chunk.in_flight or not chunk.queue or chunk.reading, chunk_id
+        if any(self._chunks[c].in_flight for c in self._busy) and not self.failed:
             assert self._query_at is not None, "a wait without a deadline"
 
     def submit(self, request: r.Request, now: float) -> tuple[int, list[Effect]]:

@@ -12,6 +12,7 @@ from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.delivery import Outbox
 from kvtrain.ps.core.effects import Complete, Effect, Fail, Note, Send, Stop
 from kvtrain.ps.core.membership import SCHEDULER, NodeId, StoreClock
+from kvtrain.ps.core.posting import Packer
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.worker.state import JOIN
 from kvtrain.ps.core.worker.together import Together
@@ -113,7 +114,12 @@ class JoiningAndEnding(Together):
                     self._stores[chunk.entry.store].clock.settled(posted.step)
             if not chunk.busy():
                 self._busy.discard(chunk_id)
+        assert self.table is not None
+        packer = Packer(self.table)
         for key in [k for k in self._reads if k[0] == number]:
-            del self._reads[key]
+            _, after = self._reads.pop(key)
+            chunk = self._chunks[key[1]]
+            chunk.reading.remove(after)
+            self._send_queued(chunk, packer, now)
         self._outbox.forget(lambda key: isinstance(key, tuple) and key[-1] == number)
-        return [Fail(number, error), *self._drained(now)]
+        return [Fail(number, error), *packer.flush(self.epoch), *self._drained(now)]

@@ -9,10 +9,10 @@ from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.clocks import gate_of
 from kvtrain.ps.core.effects import Effect, Note, Send
-from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.membership import NodeId, Round
 from kvtrain.ps.core.posting import Packer
 from kvtrain.ps.core.worker.pushes import Pushes
-from kvtrain.ps.core.worker.state import check_array, fill
+from kvtrain.ps.core.worker.state import check_array, fill, fits
 
 
 class Pulls(Pushes):
@@ -38,7 +38,9 @@ class Pulls(Pushes):
                 chunk = self._chunks[chunk_id]
                 low, high = entries[i].bounds(chunk_id.part)
                 server, view = packer.place(chunk)
-                self._reads[(number, chunk_id)] = request.outs[i][low:high]
+                after = chunk.last or Round(-1, 0)
+                self._reads[(number, chunk_id)] = (request.outs[i][low:high], after)
+                chunk.reading.append(after)
                 open_.parts.add(("read", chunk_id))
                 reads.setdefault(server, []).append(m.ChunkRead(chunk_id, view, chunk.last, gate))
         effects: list[Effect] = []
@@ -61,24 +63,33 @@ class Pulls(Pushes):
         return again
 
     def _on_pull_reply(self, sender: NodeId, message: m.PullReply, now: float) -> list[Effect]:
+        assert self.table is not None
         effects: list[Effect] = []
         number = message.request
+        packer = Packer(self.table)
         for read, array in zip(message.chunks, message.arrays, strict=False):
             chunk = self._chunks.get(read.chunk)
-            out = self._reads.get((number, read.chunk))
-            if chunk is None or out is None or not self._is_from_primary(sender, chunk, read.view):
+            wanted = self._reads.get((number, read.chunk))
+            if chunk is None or wanted is None:
                 continue
-            if not fill(out, array):
+            if not self._is_from_primary(sender, chunk, read.view):
+                continue
+            out, after = wanted
+            if not fits(out, array):
                 effects.append(Note(f"{sender} sent {array.size} elements for {read.chunk}"))
                 continue
+            if not fill(out, array):
+                continue  # asked for again
             del self._reads[(number, read.chunk)]
+            chunk.reading.remove(after)
+            self._send_queued(chunk, packer, now)
             open_ = self._requests.get(number)
             if open_ is not None:
                 open_.parts.discard(("read", read.chunk))
                 if not open_.parts:
                     self._forget_questions(number)
                     effects += self._done(number)
-        return effects
+        return effects + packer.flush(self.epoch)
 
     def _forget_questions(self, number: int) -> None:
         assert self.table is not None

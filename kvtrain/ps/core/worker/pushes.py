@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.codecs import PLAIN
 from kvtrain.ps.core.effects import Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round
-from kvtrain.ps.core.posting import ClientChunk, Packer, Posted
+from kvtrain.ps.core.posting import ClientChunk, Kept, Packer, Posted
 from kvtrain.ps.core.worker.clocks import TellsClocks
-from kvtrain.ps.core.worker.state import check_array, fill
+from kvtrain.ps.core.worker.state import check_array, fill, fits
 
 
 class Pushes(TellsClocks):
@@ -34,7 +32,10 @@ class Pushes(TellsClocks):
         for i, entry in enumerate(entries):
             given = request.arrays[i]
             coded = bool(entry.spec.compression)
-            array = given if given is None or coded else np.array(given)
+            kept = None
+            if given is not None and not coded:
+                kept = Kept(self._memory, given, entry.chunks)
+            array = given if kept is None else kept.array
             target = request.outs[i] if request.outs is not None else None
             priority = request.priorities[i] if request.priorities else 0
             round_ = Round(store.step, store.pushed[entry.spec.name])
@@ -60,6 +61,7 @@ class Pushes(TellsClocks):
                     rescale_grad=request.rescale_grad,
                     hyper=tuple(c for c in store.hyper.values() if c.number > chunk.hyper_known),
                     priority=priority,
+                    kept=kept,
                 )
                 store.clock.pushed(store.step)
                 open_.parts.add((chunk_id, round_))
@@ -72,6 +74,8 @@ class Pushes(TellsClocks):
         sync = self._stores[chunk.entry.store].is_sync(chunk.entry)
         limit = 1 if sync else self.settings.async_window
         while chunk.queue and len(chunk.in_flight) < limit:
+            if sync and chunk.reading and chunk.queue[0].round > min(chunk.reading):
+                return
             posted = chunk.queue.popleft()
             posted.interval = self.settings.resend_after
             posted.due = now + posted.interval
@@ -99,12 +103,16 @@ class Pushes(TellsClocks):
             if posted.out is not None:
                 if i >= len(message.arrays):
                     continue  # an answer without the value that is wanted
-                if not fill(posted.out, message.arrays[i]):
+                if not fits(posted.out, message.arrays[i]):
                     text = f"{sender} sent {message.arrays[i].size} elements for {verdict.chunk}"
                     effects.append(Note(text))
                     continue
+                if not fill(posted.out, message.arrays[i]):
+                    continue  # asked for again
             chunk.in_flight.remove(posted)
             self._stores[chunk.entry.store].clock.settled(posted.step)
+            if posted.kept is not None:
+                posted.kept.acknowledged()
             for command in posted.hyper:
                 chunk.hyper_known = max(chunk.hyper_known, command.number)
             self._send_queued(chunk, packer, now)

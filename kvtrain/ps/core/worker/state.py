@@ -21,6 +21,7 @@ from kvtrain.ps.core.delivery import Outbox
 from kvtrain.ps.core.effects import Complete, Effect, Send
 from kvtrain.ps.core.joining import Identity, Joining
 from kvtrain.ps.core.membership import SCHEDULER, Epoch, NodeId, Role, Round, Table
+from kvtrain.ps.core.memory import HeapMemory, Memory, intact
 from kvtrain.ps.core.posting import Array, ClientChunk
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.shards import ChunkId, KeyEntry, KeySpec
@@ -67,8 +68,16 @@ class OpenRequest:
 class WorkerState:
     """The state of a worker; the parts of the role are stacked on it."""
 
-    def __init__(self, identity: Identity, nonce: int, settings: JobSettings, now: float) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        nonce: int,
+        settings: JobSettings,
+        now: float,
+        memory: Memory | None = None,
+    ) -> None:
         self.settings = settings
+        self._memory: Memory = memory or HeapMemory()
         self.joining = Joining(Role.WORKER, identity, nonce, settings, now)
         self.table: Table | None = None
         self.failed: Exception | None = None
@@ -81,8 +90,8 @@ class WorkerState:
         self._busy: set[ChunkId] = set()
         self._requests: dict[int, OpenRequest] = {}
         self._next_request = JOIN + 1
-        #: reads: (request, chunk) -> where the value goes
-        self._reads: dict[tuple[int, ChunkId], Array] = {}
+        #: reads: (request, chunk) -> where the value goes, and the round it comes after
+        self._reads: dict[tuple[int, ChunkId], tuple[Array, Round]] = {}
         #: what to do once nothing of a store (None: of any store) is unacknowledged, or nothing
         #: of its keys that are not synchronous
         self._after_drain: list[tuple[int | None, bool, Callable[[float], list[Effect]]]] = []
@@ -224,12 +233,17 @@ class WorkerState:
         return entry
 
 
+def fits(out: Array, array: Array) -> bool:
+    """Whether an answer has the size and dtype of its place."""
+    return array.shape == out.shape and bool(array.dtype == out.dtype)
+
+
 def fill(out: Array, array: Array) -> bool:
-    """Write an answer to its place, if it fits."""
-    if array.shape != out.shape or array.dtype != out.dtype:
+    """Write an answer to its place; False if the server wrote its memory meanwhile (R34)."""
+    if not intact(array):
         return False
     np.copyto(out, array)
-    return True
+    return intact(array)
 
 
 def check_spec(spec: KeySpec, array: Array) -> None:
