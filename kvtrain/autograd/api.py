@@ -109,8 +109,8 @@ def grad(
 
     Returns
     -------
-    NDArray or list of NDArray
-        As `variables` was given.
+    list of NDArray
+        One per variable; a list for a single variable too, as in MXNet.
     """
     wanted = as_list(variables)
     entries = [v._entry for v in wanted]
@@ -134,7 +134,7 @@ def grad(
         else:
             raw = np.array(np.broadcast_to(value, variable.shape), variable.dtype, order="C")
             results.append(NDArray(raw, variable._ctx))
-    return results if isinstance(variables, list | tuple) else results[0]
+    return results
 
 
 def get_symbol(x: NDArray) -> Any:

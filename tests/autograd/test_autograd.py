@@ -89,9 +89,9 @@ def test_grad_of_inner_arrays_and_higher_orders() -> None:
     np.testing.assert_allclose(by_y.asnumpy(), 3 * np.sin(x.asnumpy()) ** 2, rtol=1e-6)
     with autograd.record():
         y = x * x * x * x
-        first = autograd.grad(y, x, create_graph=True)
-        second = autograd.grad(first, x, create_graph=True)
-        third = autograd.grad(second, x)
+        (first,) = autograd.grad(y, x, create_graph=True)
+        (second,) = autograd.grad(first, x, create_graph=True)
+        (third,) = autograd.grad(second, x)
     np.testing.assert_allclose(third.asnumpy(), 24 * x.asnumpy(), rtol=1e-6)
     assert x.grad.asnumpy().tolist() == [0, 0]
     with pytest.raises(AutogradError, match="attach_grad"):
