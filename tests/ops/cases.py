@@ -210,12 +210,6 @@ CASES = [
     Case("_pick_grad", [x(3)], {"places": np.array([0, 3, 1]), "size": 4, "axis": 1}),
     Case("gather_nd", [x(3, 4), np.array([[0, 2], [1, 3]])], {}, [0]),
     Case("scatter_nd", [x(2), np.array([[0, 2], [1, 3]])], {"shape": (3, 4)}, [0]),
-    Case(
-        "SequenceMask",
-        [x(4, 2, 2), np.array([1.0, 3.0])],
-        {"use_sequence_length": True, "value": -1.0},
-        [0],
-    ),
     Case("dot", [x(2, 3), x(3, 4)]),
     Case("dot", [x(3, 2), x(4, 3)], {"transpose_a": True, "transpose_b": True}),
     Case("dot", [x(3), x(3)]),
