@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.derive import derived
 from kvtrain.ops.registry import op
 
 
@@ -125,3 +126,20 @@ def _batch_dot(
 def _matmul(xp: Any, a: Any, b: Any, /) -> Any:
     """Stacked matrix product of arrays of equal leading dimensions."""
     return xp.matmul(a, b)
+
+
+def _khatri_rao_formula(xp: Any, *arrays: Any) -> Any:
+    out = arrays[0]
+    for other in arrays[1:]:
+        columns = out.shape[1]
+        left = xp.reshape(out, (out.shape[0], 1, columns))
+        out = xp.reshape(left * xp.reshape(other, (1, *other.shape)), (-1, columns))
+    return out
+
+
+@op("khatri_rao", vjp=derived(_khatri_rao_formula))
+def _khatri_rao(xp: Any, /, *args: Any) -> Any:
+    """Column by column the Kronecker product of matrices."""
+    if any(a.ndim != 2 or a.shape[1] != args[0].shape[1] for a in args):
+        raise ValueError("matrices with the same number of columns are needed")
+    return _khatri_rao_formula(xp, *args)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every differentiable operator against finite differences, and no operator without a row."""
 
+import importlib
+import pkgutil
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,18 @@ from kvtrain.errors import OperatorError
 from kvtrain.ndarray.namespace import call
 from kvtrain.ops.registry import all_names, find
 from kvtrain.testing import check_gradient
-from tests.ops.cases import CASES, SPECIAL, Case
+from tests import ops
+from tests.ops.case import Case
+from tests.ops.cases import SPECIAL
+
+CASES: list[Case] = []
+for _found in pkgutil.iter_modules(ops.__path__):
+    if _found.name.startswith("cases"):
+        CASES += importlib.import_module(f"tests.ops.{_found.name}").CASES
+
+
+def prepared(case: Case, arrays: tuple[nd.NDArray, ...]) -> tuple[nd.NDArray, ...]:
+    return arrays if case.before is None else tuple(case.before(a) for a in arrays)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.op}-{len(c.attrs)}")
@@ -17,7 +31,7 @@ def test_gradient(case: Case) -> None:
     op = find(case.op)
 
     def function(*arrays: nd.NDArray) -> object:
-        out = call(op, arrays, dict(case.attrs))
+        out = call(op, prepared(case, arrays), dict(case.attrs))
         return out[: case.outputs] if isinstance(out, list) else out
 
     check_gradient(function, case.inputs, case.wanted)
@@ -40,7 +54,7 @@ def test_gradient_of_the_gradient(case: Case) -> None:
             if arrays[i]._entry is None:
                 arrays[i].attach_grad()
         with autograd.record():
-            out = call(op, arrays, dict(case.attrs))
+            out = call(op, prepared(case, arrays), dict(case.attrs))
             outs = out if isinstance(out, list) else [out]
             heads = [(o * o * 0.5 + o).sum() for o in outs[: case.outputs]]
             grads = autograd.grad(heads, [arrays[i] for i in wanted], create_graph=True)
