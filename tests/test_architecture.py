@@ -51,6 +51,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kvtrain.optimizer": (*ARRAYS, "kvtrain.lr_scheduler", "kvtrain.optimizer"),
     "kvtrain.initializer": (*ARRAYS, "kvtrain.initializer"),
     "kvtrain.metric": (*ARRAYS, "kvtrain.metric"),
+    "kvtrain.recordio": ("kvtrain.errors",),
     "kvtrain.ps.core": ("kvtrain.errors", "kvtrain._version", "kvtrain.ps.core"),
     "kvtrain.ps.core.codecs": ("kvtrain.errors", "kvtrain.compression", "kvtrain.ps.core"),
     "kvtrain.ps.core.posting": ("kvtrain.errors", "kvtrain.compression", "kvtrain.ps.core"),
