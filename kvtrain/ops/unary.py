@@ -168,7 +168,6 @@ _unary(
 )
 _unary("gamma", lambda xp, a: xp.gamma(a), None, "Gamma function.", method=False)
 for _name, _function, _text in (
-    ("rint", "rint", "Nearest integer, halves to even."),
     ("ceil", "ceil", "Rounded up."),
     ("floor", "floor", "Rounded down."),
     ("trunc", "trunc", "Rounded towards zero."),
@@ -180,6 +179,12 @@ for _name, _function, _text in (
         lambda xp, g, out, a: None,
         _text,
     )
+_unary(
+    "rint",
+    lambda xp, a: xp.ceil(a - 0.5) if a.dtype.kind == "f" else a + 0,
+    lambda xp, g, out, a: None,
+    "Nearest integer, halves down.",
+)
 _unary(
     "round",
     lambda xp, a: xp.sign(a) * xp.floor(xp.abs(a) + 0.5),
