@@ -289,6 +289,42 @@ def test_samplers_split_by_rank() -> None:
         data.SplitSampler(10, 3, 3)
 
 
+@pytest.mark.parametrize("last", ["keep", "discard"])
+def test_a_sampler_goes_on_with_what_is_left(last: str) -> None:
+    """However many batches were taken before, the rest is what the undisturbed run takes."""
+    data, batch, parts = gluon.data, 4, 3
+
+    def batches(sampler: object) -> list[list[int]]:
+        return list(data.BatchSampler(sampler, batch, last))
+
+    for part in range(parts):
+        undisturbed = data.SplitSampler(50, parts, part, seed=5, even=True)
+        run = [(e, b) for e in range(3) for b in batches(undisturbed)]
+        for step in range(len(run)):
+            again = data.SplitSampler(50, parts, part, seed=5, even=True)
+            epoch, first = again.at_step(step, batch, last)
+            assert run[step][0] == epoch == again.epoch
+            rest = batches(again)
+            assert rest == [b for e, b in run[step:] if e == epoch]
+            assert len(rest) + first == sum(e == epoch for e, _ in run)
+            assert batches(again) == [b for e, b in run if e == epoch + 1] or epoch == 2
+    # two of three workers go on: what is left of the order is dealt among them
+    three = [data.SplitSampler(50, 3, i, seed=5) for i in range(3)]
+    for sampler in three:
+        assert sampler.at_step(2, batch) == (0, 2) and sampler.position == 24
+    rest = [i for sampler in three for i in sampler]
+    two = [data.SplitSampler(50, 2, i, seed=5) for i in range(2)]
+    for sampler in two:
+        sampler.set_epoch(0, 24)
+        assert len(sampler) == 13
+    assert sorted(i for sampler in two for i in sampler) == sorted(rest)
+    for bad in ((-1, 0), (0, 51), (0, -1)):
+        with pytest.raises(ValueError, match="position from 0 to 50"):
+            two[0].set_epoch(*bad)
+    with pytest.raises(ValueError, match="has no batch of 64"):
+        two[0].at_step(1, 64, "discard")
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader(workers: int) -> None:
     x, y = nd.array(np.arange(10).reshape(5, 2)), nd.array([0, 1, 2, 3, 4])

@@ -87,6 +87,10 @@ class SplitSampler(Sampler):
     cover everything, and differ in length by at most one. With ``kv = kv.create("dist_sync")``
     give it ``num_parts=kv.num_workers, part_index=kv.rank``.
 
+    A script that is started again goes on with what is left: ``at_step(kv.resume_step,
+    batch_size)`` finds the pass and the position in it, and the rest of that order is split among
+    the parts, however many there are now.
+
     Parameters
     ----------
     length : int
@@ -110,29 +114,85 @@ class SplitSampler(Sampler):
         seed: int = 0,
         even: bool = False,
     ) -> None:
-        if num_parts < 1 or not 0 <= part_index < num_parts:
-            raise ValueError(f"part_index={part_index} is not in 0 to {num_parts - 1}")
         self._length = length
-        self._parts = num_parts
-        self._index = part_index
         self._shuffle = shuffle
         self._seed = seed
         self._even = even
         self._pass = 0
+        self._position = 0
+        self.split(num_parts, part_index)
 
-    def set_epoch(self, epoch: int) -> None:
-        """The next pass uses the order of pass number `epoch`."""
+    @property
+    def epoch(self) -> int:
+        """Number of the next pass."""
+        return self._pass
+
+    @property
+    def position(self) -> int:
+        """Samples of the whole order that the next pass leaves out at its front."""
+        return self._position
+
+    def split(self, num_parts: int, part_index: int) -> None:
+        """Split among another number of parts from the next pass on."""
+        if num_parts < 1 or not 0 <= part_index < num_parts:
+            raise ValueError(f"part_index={part_index} is not in 0 to {num_parts - 1}")
+        self._parts = num_parts
+        self._index = part_index
+
+    def set_epoch(self, epoch: int, position: int = 0) -> None:
+        """The next pass uses the order of pass `epoch`, without its first `position` samples.
+
+        `position` counts samples of all parts together; passes after that one are whole.
+        """
+        if epoch < 0 or not 0 <= position <= self._length:
+            raise ValueError(
+                f"epoch={epoch}, position={position}: expected an epoch from 0 and a position "
+                f"from 0 to {self._length}"
+            )
         self._pass = epoch
+        self._position = position
+
+    def at_step(self, step: int, batch_size: int, last_batch: str = "keep") -> tuple[int, int]:
+        """Go to where this part has taken `step` batches, over as many passes as that takes.
+
+        Parameters
+        ----------
+        step : int
+            Batches that this part has had, such as ``kv.resume_step``.
+        batch_size : int
+            Samples of one batch of one part.
+        last_batch : {'keep', 'discard'}
+            What happens to a short last batch of a pass, as in DataLoader.
+
+        Returns
+        -------
+        (epoch, batch)
+            Number of the pass, and of the first batch in it that is left.
+        """
+        if last_batch not in ("keep", "discard"):
+            raise ValueError(f"last_batch must be 'keep' or 'discard', but got {last_batch!r}")
+        if step < 0 or batch_size < 1:
+            raise ValueError(f"step={step}, batch_size={batch_size}: out of range")
+        self._position = 0
+        samples = len(self)
+        batches = -(-samples // batch_size) if last_batch == "keep" else samples // batch_size
+        if batches == 0:
+            raise ValueError(f"a pass over {self._length} samples has no batch of {batch_size}")
+        epoch, batch = divmod(step, batches)
+        self.set_epoch(epoch, min(batch * batch_size * self._parts, self._length))
+        return epoch, batch
 
     def __iter__(self) -> Iterator[int]:
         order = np.arange(self._length)
         if self._shuffle:
             np.random.default_rng([self._seed, self._pass]).shuffle(order)
+        left = order[self._position :][self._index :: self._parts][: len(self)]
         self._pass += 1
-        return iter(order[self._index :: self._parts][: len(self)].tolist())
+        self._position = 0
+        return iter(left.tolist())
 
     def __len__(self) -> int:
-        each, longer = divmod(self._length, self._parts)
+        each, longer = divmod(self._length - self._position, self._parts)
         return each + (not self._even and self._index < longer)
 
 
