@@ -154,7 +154,7 @@ class Simulation:
         for process in (*self.servers, *self.workers):
             role, rank = process.name.split("-")
             started = m.PeerStarted(
-                role=int(Role[role.upper()]),
+                role=Role[role.upper()],
                 rank=int(rank),
                 launch_token=f"{role[0]}{rank}",
                 host="host",

@@ -22,6 +22,7 @@ from kvtrain._version import __version__
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.membership import NodeId, Role
 from kvtrain.ps.net import codec
+from kvtrain.testing import fuzz
 from tests.integration.jobs import ROOT, environment, left_over, write
 
 pytestmark = pytest.mark.integration
@@ -200,7 +201,7 @@ def test_strangers_on_the_port_are_noted_and_do_no_harm(run_base: Path, tmp_path
         dealer = context.socket(zmq.DEALER)
         dealer.connect("tcp://{}:{}".format(*scheduler))
         hello = m.Hello(
-            role=int(Role.WORKER),
+            role=Role.WORKER,
             rank=0,
             version=__version__,
             host="h",
@@ -221,6 +222,50 @@ def test_strangers_on_the_port_are_noted_and_do_no_harm(run_base: Path, tmp_path
         assert out.count(b"sum [3.0, 3.0, 3.0, 3.0]") == 2
         assert b"got a message it does not take" in err
         assert b"the job token is wrong" in err
+
+
+def _flood(address: str, frames: list[list[bytes]], last: m.Message, token: bytes) -> m.Message:
+    """Send everything, and wait for the answer to a good message behind it."""
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.set(zmq.SNDHWM, 0)
+    dealer.connect(address)
+    try:
+        for damaged in frames:
+            dealer.send_multipart(damaged)
+        dealer.send_multipart(codec.encode(last, NodeId(Role.WORKER, 91, 7), token))
+        while dealer.poll(20_000):
+            try:
+                _, message = codec.decode(dealer.recv_multipart(), token)
+            except codec.WrongToken:
+                continue  # a refusal, signed with the token that was claimed
+            if message.request == last.request:
+                return message
+    finally:
+        dealer.close(0)
+        context.term()
+    raise AssertionError("no answer")
+
+
+def test_damaged_messages_at_live_ports_do_no_harm(run_base: Path, tmp_path: Path) -> None:
+    """With another token and with the right one, from a process that is no member."""
+    process, _ = _tcp_job(run_base, tmp_path)
+    with ready(process) as seen:
+        address = re.search(rb"(tcp://[0-9.]+:[0-9]+)", seen)
+        assert address
+        token = bytes.fromhex(next(run_base.rglob("token")).read_text())
+        scheduler, server = address.group(1).decode(), f"tcp://127.0.0.1:{_server_port(run_base)}"
+        for seed, used in enumerate((bytes(32), token)):
+            mutator = fuzz.Mutator(seed, token=used, rank=90)
+            damaged = [f for f in (mutator.frames() for _ in range(3000)) if f]
+            reply = _flood(scheduler, damaged, m.StatusRequest(request=987654321), token)
+            assert isinstance(reply, m.StatusReply) and reply.state["phase"] == "running"
+            reply = _flood(server, damaged, m.StatsRequest(request=987654321), token)
+            assert isinstance(reply, m.ErrorReply) and reply.name == "WorkerLost"
+        (tmp_path / "go").touch()
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 0, err
+        assert out.count(b"sum [3.0, 3.0, 3.0, 3.0]") == 2
 
 
 def _server_port(run_base: Path) -> int:

@@ -1,14 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages to bytes and back, and bytes that are no messages."""
 
-import random
-import types
-import typing
-from dataclasses import fields, is_dataclass
-from typing import Any
-
 import msgpack
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,64 +13,21 @@ from kvtrain.ps.core.scheduler import SchedulerCore
 from kvtrain.ps.core.server import ServerCore
 from kvtrain.ps.core.worker import WorkerCore
 from kvtrain.ps.net import codec
+from kvtrain.testing import samples
 
 TOKEN = bytes(range(32))
 SENDER = NodeId(Role.WORKER, 3, 2)
-
-
-def example(kind: Any, rng: random.Random, depth: int = 0) -> Any:
-    """Some value of a field's type."""
-    if kind is int:
-        return rng.choice((0, 1, -1, 2**40, rng.randrange(1000)))
-    if kind is float:
-        return rng.uniform(-1, 1)
-    if kind is str:
-        return rng.choice(("", "key", "ключ"))
-    if kind is bool:
-        return rng.random() < 0.5
-    if kind is bytes:
-        return b"\0\1"
-    if kind == m.Plain:
-        return {"a": [1, None, {"b": 2.5}], "c": True}
-    if kind is Role:
-        return Role.SERVER
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        return tuple(example(arguments[0], rng, depth + 1) for _ in range(rng.randrange(3)))
-    if origin in (types.UnionType, typing.Union):
-        inner = next(a for a in arguments if a is not type(None))
-        return None if rng.random() < 0.5 else example(inner, rng, depth + 1)
-    hints = typing.get_type_hints(kind)
-    names = kind._fields if hasattr(kind, "_fields") else [f.name for f in fields(kind)]
-    assert hasattr(kind, "_fields") or is_dataclass(kind)
-    return kind(**{n: example(hints[n], rng, depth + 1) for n in names})
-
-
-def some(cls: type[m.Message], seed: int, large: bool = False) -> m.Message:
-    rng = random.Random(seed)
-    hints = typing.get_type_hints(cls)
-    values = {}
-    for field in fields(cls):
-        if field.name == "arrays":
-            size = 40_000 if large else 5
-            values["arrays"] = (
-                np.arange(size, dtype="float32"),
-                np.arange(3, dtype="int64"),
-                np.empty(0, "uint8"),
-            )
-        else:
-            values[field.name] = example(hints[field.name], rng)
-    return cls(**values)
 
 
 @pytest.mark.parametrize("cls", m.MESSAGES.values(), ids=lambda c: c.__name__)
 @pytest.mark.parametrize("large", [False, True])
 def test_every_message_comes_back(cls: type[m.Message], large: bool) -> None:
     for seed in range(20):
-        message = some(cls, seed, large)
-        frames = [bytes(f) for f in codec.encode(message, SENDER, TOKEN)]
-        sender, back = codec.decode(frames, TOKEN)
-        assert (sender, back) == (SENDER, message)
+        message = samples.message(cls, seed, large)
+        sender = samples.sender(cls)
+        frames = [bytes(f) for f in codec.encode(message, sender, TOKEN)]
+        assert codec.decode(frames, TOKEN) == (sender, message)
+        _, back = codec.decode(frames, TOKEN)
         for mine, theirs in zip(
             getattr(message, "arrays", ()), getattr(back, "arrays", ()), strict=True
         ):
@@ -97,8 +47,14 @@ def test_every_receiver_has_an_arm(cls: type[m.Message]) -> None:
             assert f"m.{cls.__name__}()" in inspect.getsource(CORES[role].on_message)
 
 
+def test_only_who_may_send_it_is_believed() -> None:
+    frames = codec.encode(samples.message(m.StopJob, 1), SENDER, TOKEN)
+    with pytest.raises(RemoteProtocolError, match=r"worker-3 .* may not send StopJob"):
+        codec.decode(frames, TOKEN)
+
+
 def test_a_wrong_token_or_version_is_told_apart() -> None:
-    frames = codec.encode(some(m.Heartbeat, 1), SENDER, TOKEN)
+    frames = codec.encode(samples.message(m.Heartbeat, 1), SENDER, TOKEN)
     with pytest.raises(codec.WrongToken):
         codec.decode(frames, bytes(32))
     head = msgpack.unpackb(frames[0])
@@ -117,7 +73,7 @@ def test_garbage_is_a_protocol_error(frames: list[bytes]) -> None:
 @given(st.data())
 def test_a_changed_header_is_a_protocol_error_or_another_message(data: st.DataObject) -> None:
     cls = data.draw(st.sampled_from(sorted(m.MESSAGES.values(), key=lambda c: c.TAG)))
-    frames = [bytes(f) for f in codec.encode(some(cls, 3), SENDER, TOKEN)]
+    frames = [bytes(f) for f in codec.encode(samples.message(cls, 3), SENDER, TOKEN)]
     head = msgpack.unpackb(frames[0])
     place = data.draw(st.integers(0, len(head) - 1))
     junk = st.recursive(
@@ -134,7 +90,7 @@ def test_a_changed_header_is_a_protocol_error_or_another_message(data: st.DataOb
 
 
 def test_announced_sizes_are_checked_before_anything_is_made() -> None:
-    frames = [bytes(f) for f in codec.encode(some(m.Push, 1), SENDER, TOKEN)]
+    frames = [bytes(f) for f in codec.encode(samples.message(m.Push, 1), SENDER, TOKEN)]
     head = msgpack.unpackb(frames[0])
     for described in ([[0, 2**40]], [[99, 1]], [[0, -1]], [[0, 5, 1]], [0], [[0, 1]] * 9, 7):
         with pytest.raises(RemoteProtocolError):

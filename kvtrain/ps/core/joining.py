@@ -54,7 +54,7 @@ class Joining:
         self._next = now + min(self._settings.heartbeat, self._settings.resend_after)
         who = self._identity
         hello = m.Hello(
-            role=int(self.node.role),
+            role=self.node.role,
             rank=who.rank,
             version=__version__,
             host=who.host,

@@ -119,6 +119,12 @@ class Table:
     servers: tuple[ServerInfo, ...]
     shards: tuple[ShardInfo, ...]
 
+    def problem(self) -> str:
+        """Why nobody can mean this; empty if it makes sense."""
+        if not self.shards or not all(shard.replicas for shard in self.shards):
+            return "a table with shards that nobody holds"
+        return ""
+
     def live(self, store: int, step: int) -> tuple[int, ...]:
         """L(step): ranks that contribute to rounds of `step`, ascending."""
         return tuple(m.node.rank for m in self.members if m.takes_part(store, step))

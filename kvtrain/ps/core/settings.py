@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from kvtrain.errors import RemoteProtocolError
 from kvtrain.ps.core.shards import SHARDS
 
 #: abort: the job stops; shrink: it goes on without that worker; restart: the launcher starts
@@ -53,6 +54,20 @@ class JobSettings:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> JobSettings:
-        """Rebuild; fields that this version does not know are left out."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{k: v for k, v in plain.items() if k in known})
+        """Rebuild; fields that this version does not know are left out.
+
+        Raises
+        ------
+        RemoteProtocolError
+            A field is missing or of another type.
+        """
+        known = {f.name: str(f.type) for f in fields(cls)}
+        found = {k: v for k, v in plain.items() if k in known}
+        for name, value in found.items():
+            kind = type(value).__name__
+            if kind != known[name] and (kind, known[name]) != ("int", "float"):
+                raise RemoteProtocolError(f"settings of the job: {name} is {value!r:.40}")
+        for name in ("workers", "servers"):
+            if name not in found:
+                raise RemoteProtocolError(f"settings of the job: {name} is missing")
+        return cls(**found)

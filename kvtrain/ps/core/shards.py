@@ -17,6 +17,8 @@ from typing import NamedTuple
 SHARDS = 64
 #: dtypes that may travel and be stored
 DTYPES = ("float32", "float64", "float16", "int8", "uint8", "int32", "int64", "bool")
+#: most elements of one key
+MOST = 1 << 48
 ITEMSIZE = dict(zip(DTYPES, (4, 8, 2, 1, 1, 4, 8, 1), strict=True))
 
 
@@ -47,6 +49,14 @@ class KeySpec:
     #: how rows of a row-sparse key arise that nobody gave values; empty: as zeros
     initializer: str = ""
 
+    def problem(self) -> str:
+        """Why nobody can mean this; empty if it makes sense."""
+        if self.dtype not in DTYPES:
+            return f"key {self.name!r:.60} of unknown dtype {self.dtype!r:.20}"
+        if len(self.shape) > 32 or any(n < 0 for n in self.shape) or prod(self.shape) > MOST:
+            return f"key {self.name!r:.60} of shape {self.shape!s:.80}"
+        return ""
+
     def describe(self) -> str:
         """``shape (2, 3), dtype float32, storage default``, for error texts."""
         more = {
@@ -68,6 +78,12 @@ class KeyEntry:
     #: elements of a full chunk
     chunk_elements: int
     first_shard: int
+
+    def problem(self) -> str:
+        """Why nobody can mean this; empty if it makes sense."""
+        if self.chunk_elements < 1 or self.first_shard < 0 or self.id < 0:
+            return f"key {self.spec.name!r:.60} with an impossible layout"
+        return ""
 
     @property
     def size(self) -> int:

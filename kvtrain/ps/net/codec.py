@@ -109,7 +109,17 @@ def _record(make: Callable[..., Any], parts: list[tuple[str, Codec]]) -> Codec:
             raise _bad(f"{value!r:.40} is no record of {len(decoders)} fields")
         return make(*[d(v) for v, d in zip(value, decoders, strict=True)])
 
-    return encode, decode
+    if not hasattr(make, "problem"):
+        return encode, decode
+
+    def sensible(value: Any) -> Any:
+        made = decode(value)
+        problem = made.problem()
+        if problem:
+            raise _bad(problem)
+        return made
+
+    return encode, sensible
 
 
 def _codec(kind: Any) -> Codec:
@@ -252,6 +262,8 @@ def decode(
         raise _bad("unknown tag or wrong number of header fields")
     form = _FORMS[head[1]]
     sender = _NODE[1](head[3])
+    if form.cls.SENDERS and sender.role not in form.cls.SENDERS:
+        raise _bad(f"{sender} may not send {form.cls.__name__}")
     values = {name: _scalar(int)[1](head[4 + i]) for i, name in enumerate(_HEAD[:3])}
     values["epoch"] = _EPOCH[1](head[7])
     if len(head[8]) != len(form.names):

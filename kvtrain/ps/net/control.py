@@ -55,7 +55,7 @@ class ControlPipe:
             case m.JobFailed():
                 self.tell("failed", text=message.text)
             case m.StartProcess():
-                role = Role(message.role).name.lower()
+                role = message.role.name.lower()
                 self.tell("start", role=role, rank=message.rank, replaces=message.replaces)
             case m.JobFinished():
                 self.tell("finished")
@@ -85,7 +85,7 @@ def _parse(line: bytes) -> m.Message | None:
         match said["event"]:
             case "started":
                 return m.PeerStarted(
-                    role=int(Role[said["role"].upper()]),
+                    role=Role[said["role"].upper()],
                     rank=int(said["rank"]),
                     launch_token=str(said["token"]),
                     host=str(said["host"]),

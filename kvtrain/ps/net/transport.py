@@ -205,7 +205,7 @@ class Links:
                         continue
                     raise
                 found = True
-                decoded = self._decode(frames, peer is None, sender)
+                decoded = self._decode(frames, peer, sender)
                 if decoded is None:
                     continue
                 if isinstance(decoded[1], Offer | OfferAnswer):
@@ -215,11 +215,19 @@ class Links:
             if not found:
                 return
 
-    def _decode(self, frames: list[Any], routed: bool, me: NodeId) -> tuple[NodeId, Message] | None:
+    def _decode(
+        self, frames: list[Any], peer: NodeId | None, me: NodeId
+    ) -> tuple[NodeId, Message] | None:
+        """What came from `peer`, or (None) through our own port; None if it is not believed."""
+        routed = peer is None
         route = bytes(frames.pop(0).buffer) if routed and frames else b""
         raw = [frame.buffer for frame in frames]
         try:
             node, message = codec.decode(raw, self._token, self._resolve)
+            wrong = node.role == Role.SCHEDULER if peer is None else node.role != peer.role
+            if wrong:
+                # everybody goes to the scheduler; it comes to nobody
+                raise RemoteProtocolError(f"{node} is not who is at the other end")
         except RemoteProtocolError as error:
             self._doubt(type(error).__name__, f"{error} ({len(raw)} frames); it was dropped")
             if routed and codec.is_hello(raw):

@@ -28,6 +28,8 @@ class Message:
 
     TAG: ClassVar[int] = 0
     RECEIVERS: ClassVar[tuple[Role, ...]] = ()
+    #: roles that may send it; empty: any
+    SENDERS: ClassVar[tuple[Role, ...]] = ()
 
     store: int = 0
     step: int = 0
@@ -40,14 +42,15 @@ M = TypeVar("M", bound=type[Message])
 MESSAGES: dict[int, type[Message]] = {}
 
 
-def message(tag: int, *receivers: Role) -> Any:
-    """Enter a class under its wire tag, with the roles that receive it."""
+def message(tag: int, *receivers: Role, by: tuple[Role, ...] = ()) -> Any:
+    """Enter a class under its wire tag, with the roles that receive it and that may send it."""
 
     def add(cls: M) -> M:
         if tag in MESSAGES:
             raise ValueError(f"message tag {tag} is taken by {MESSAGES[tag].__name__}")
         cls.TAG = tag
         cls.RECEIVERS = receivers
+        cls.SENDERS = by
         MESSAGES[tag] = cls
         return cls
 

@@ -14,7 +14,7 @@ from kvtrain.ps.core.messages.base import Message, Plain, message
 class Hello(Message):
     """I want to take part. Repeated until answered; the launch token tells repeats apart."""
 
-    role: int
+    role: Role
     #: rank wanted, -1: any
     rank: int
     version: str
@@ -26,7 +26,7 @@ class Hello(Message):
     kernel: str = ""
 
 
-@message(2, Role.SERVER, Role.WORKER)
+@message(2, Role.SERVER, Role.WORKER, by=(Role.SCHEDULER,))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome(Message):
     """You are `node`; this is the job."""
@@ -36,7 +36,7 @@ class Welcome(Message):
     settings: Plain
 
 
-@message(3, Role.SERVER, Role.WORKER)
+@message(3, Role.SERVER, Role.WORKER, by=(Role.SCHEDULER, Role.SERVER))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused(Message):
     """You may not take part."""
@@ -56,13 +56,13 @@ class Heartbeat(Message):
     last: str = ""
 
 
-@message(41, Role.SERVER, Role.WORKER)
+@message(41, Role.SERVER, Role.WORKER, by=(Role.SCHEDULER,))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatAck(Message):
     """The scheduler is alive."""
 
 
-@message(42, Role.SERVER, Role.WORKER)
+@message(42, Role.SERVER, Role.WORKER, by=(Role.SCHEDULER,))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableUpdate(Message):
     """Install this table; sent again until Installed says so."""
@@ -84,7 +84,7 @@ class Barrier(Message):
     n: int
 
 
-@message(45, Role.WORKER)
+@message(45, Role.WORKER, by=(Role.SCHEDULER,))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released(Message):
     """Everybody arrived."""
@@ -100,7 +100,7 @@ class Leave(Message):
     until: tuple[StoreClock, ...]
 
 
-@message(47, Role.WORKER)
+@message(47, Role.WORKER, by=(Role.SCHEDULER,))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaveAck(Message):
     """You may exit."""
@@ -125,7 +125,7 @@ class Waiting(Message):
     seconds: float
 
 
-@message(50, Role.SERVER, Role.WORKER)
+@message(50, Role.SERVER, Role.WORKER, by=(Role.SCHEDULER,))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopJob(Message):
     """The job ends; an empty `name` is a normal end."""

@@ -14,7 +14,7 @@ from kvtrain.ps.core.messages.base import Message, Plain, message
 class PeerStarted(Message):
     """The launcher started a process under `launch_token`."""
 
-    role: int
+    role: Role
     rank: int
     launch_token: str
     host: str
@@ -45,7 +45,7 @@ class LauncherStop(Message):
 class StartProcess(Message):
     """Start a process in the place of one that has ended; PeerStarted tells its new token."""
 
-    role: int
+    role: Role
     rank: int
     #: launch token of the process that it replaces
     replaces: str
