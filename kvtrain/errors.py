@@ -11,6 +11,7 @@
     +-- NotSupportedForSparseNDArray   an operation that only dense arrays have
     +-- AutogradError          backward without a graph, a freed graph, ...
     +-- DeferredInitializationError   a parameter whose shape is not known yet
+    +-- ParameterStorageError  data() of a row-sparse parameter, row_sparse_data() of a dense one
     +-- FormatError            a file that cannot be read as what it claims to be
     +-- CheckpointError        a checkpoint that cannot be written, used or found
     +-- KeyMismatch            a key with another shape, dtype or storage than before
@@ -99,6 +100,10 @@ class AutogradError(KVTrainError, RuntimeError):
 
 class DeferredInitializationError(KVTrainError, RuntimeError):
     """A parameter is used before its shape is known."""
+
+
+class ParameterStorageError(KVTrainError, RuntimeError):
+    """A parameter's values were asked for in a way that its storage does not have."""
 
 
 class FormatError(KVTrainError, ValueError):

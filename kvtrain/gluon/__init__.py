@@ -4,7 +4,8 @@
 from kvtrain import metric
 from kvtrain.gluon import contrib, data, loss, nn, rnn, utils
 from kvtrain.gluon.block import Block, HybridBlock
-from kvtrain.gluon.parameter import Constant, Parameter
+from kvtrain.gluon.constant import Constant
+from kvtrain.gluon.parameter import Parameter
 from kvtrain.gluon.parameter_dict import ParameterDict
 from kvtrain.gluon.trainer import Trainer
 

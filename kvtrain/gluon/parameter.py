@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 
 from kvtrain import initializer as init_module
+from kvtrain import ndarray as nd
 from kvtrain.context import Context, cpu, current_context, usable
-from kvtrain.errors import ConfigError, DeferredInitializationError, KVTrainError
+from kvtrain.errors import (
+    ConfigError,
+    DeferredInitializationError,
+    KVTrainError,
+)
+from kvtrain.gluon.stored_values import StoredValues, stored
 from kvtrain.initializer import InitDesc
+from kvtrain.kernels.stored import STORAGE, zeros_of
 from kvtrain.ndarray import NDArray
 from kvtrain.ndarray.allocator import ParameterArena
+from kvtrain.ndarray.stored.array import raw_of
 
 _arena = ParameterArena()
 
@@ -33,7 +41,7 @@ def maker_of(init: Any) -> Any:
     return init if callable(init) and not isinstance(init, type) else init_module.create(init)
 
 
-class Parameter:
+class Parameter(StoredValues):
     """A named weight of a network.
 
     Parameters
@@ -53,6 +61,9 @@ class Parameter:
         May be initialised before the shape is known.
     differentiable : bool
         False: never has a gradient.
+    stype, grad_stype : {'default', 'row_sparse', 'csr'}
+        Storage of values and gradients. Row-sparse values live in the store of a Trainer; each
+        context holds the rows that :meth:`row_sparse_data` asked for last.
     """
 
     def __init__(
@@ -69,10 +80,11 @@ class Parameter:
         stype: str = "default",
         grad_stype: str = "default",
     ) -> None:
-        for kind in (stype, grad_stype):
-            if kind != "default":
+        for what, kind in (("stype", stype), ("grad_stype", grad_stype)):
+            if kind not in STORAGE:
                 raise ConfigError(
-                    f"parameter {name!r}: storage type {kind!r} is not supported; known: default"
+                    f"{what} for Parameter '{name}' must be one of {', '.join(STORAGE)}, but got "
+                    f"'{kind}'"
                 )
         self.name = name
         self.lr_mult = lr_mult
@@ -82,7 +94,7 @@ class Parameter:
         self._shape = (int(shape),) if isinstance(shape, int) else shape and tuple(shape)
         self._allow_deferred_init = allow_deferred_init
         self._differentiable = differentiable
-        self._stype = self._grad_stype = "default"
+        self._stype, self._grad_stype = stype, grad_stype
         self._data: dict[Context, NDArray] | None = None
         self._grad: dict[Context, NDArray] | None = None
         #: (init, contexts, default init, values) of an initialisation that waits for the shape
@@ -131,8 +143,8 @@ class Parameter:
 
     @property
     def stype(self) -> str:
-        """Storage type: 'default'."""
-        return "default"
+        """Storage of the values: 'default', 'row_sparse' or 'csr'."""
+        return self._stype
 
     # ---- initialisation -------------------------------------------------------------------
 
@@ -199,6 +211,9 @@ class Parameter:
     def _init_impl(self, values: NDArray, contexts: list[Context]) -> None:
         self._data = {}
         for ctx in contexts:
+            if self._stype != "default":
+                self._data[ctx] = stored(values, self._stype, ctx)
+                continue
             raw = _arena.take(values.shape, values.dtype)
             np.copyto(raw, values._read())
             self._data[ctx] = NDArray(raw, ctx)
@@ -213,7 +228,10 @@ class Parameter:
             return
         self._grad = {}
         for ctx, array in self._data.items():
-            grad = NDArray(_arena.take(array.shape, array.dtype), ctx)
+            if self._grad_stype != "default":
+                grad = nd.zeros(array.shape, ctx, array.dtype, stype=self._grad_stype)
+            else:
+                grad = NDArray(_arena.take(array.shape, array.dtype), ctx)
             self._grad[ctx] = grad
             array._attach(grad, self.grad_req)
 
@@ -245,14 +263,6 @@ class Parameter:
             "net.params lacks the parameters of the blocks inside."
         )
 
-    def data(self, ctx: Context | None = None) -> NDArray:
-        """The values on `ctx`; without it, on the only or the current context."""
-        return self._check_and_get(self._data, ctx)
-
-    def list_data(self) -> list[NDArray]:
-        """The values on every context."""
-        return self._check_and_get(self._data, list)
-
     def grad(self, ctx: Context | None = None) -> NDArray:
         """The gradient on `ctx`."""
         if self._data is not None and self._grad is None:
@@ -281,7 +291,10 @@ class Parameter:
         """Gradients to 0; does nothing where there is none."""
         if self._grad is not None:
             for grad in self._grad.values():
-                grad._write()[...] = 0
+                if grad._sparse:
+                    grad._receive(zeros_of(grad.stype, grad.shape, grad.dtype))
+                else:
+                    grad._write()[...] = 0
 
     def set_data(self, data: Any) -> None:
         """New values on every context."""
@@ -294,16 +307,19 @@ class Parameter:
             return
         if self._trainer is not None:
             self._trainer._reset_parameter(self)
-        for array in self._data.values():
-            np.copyto(array._write(), values._read(), casting="unsafe")
+        for ctx, array in self._data.items():
+            if array._sparse:
+                array._receive(raw_of(stored(values, self._stype, ctx)))
+            else:
+                np.copyto(array._write(), values._read(), casting="unsafe")
 
     def reset_ctx(self, ctx: Any) -> None:
         """Live on other contexts."""
         contexts = _contexts(ctx)
         if self._data is not None:
-            values = next(iter(self._data.values()))
+            values = self._reduce()
             self._data = self._grad = None
-            self._init_impl(NDArray(values.asnumpy(), cpu()), contexts)
+            self._init_impl(values, contexts)
         elif self._deferred_init:
             chosen, _, fallback, values = self._deferred_init
             self._deferred_init = (chosen, contexts, fallback, values)
@@ -315,17 +331,23 @@ class Parameter:
         self.dtype = dtype
         if self._data is not None:
             contexts = list(self._data)
-            values = next(iter(self._data.values())).astype(dtype)
+            values = self._reduce().astype(dtype)
             self._data = self._grad = None
-            self._init_impl(values.detach(), contexts)
+            self._init_impl(values, contexts)
 
     def var(self) -> Any:
         """Not available: there are no symbols yet."""
         raise KVTrainError("Parameter.var() needs symbols, which are not supported")
 
     def _reduce(self) -> NDArray:
-        """The values of the first context, on the host."""
-        return NDArray(self.list_data()[0].asnumpy(), cpu())
+        """The values of the first context, on the host; all rows of a row-sparse parameter."""
+        first = self._arrays()[0]
+        if self._stype == "default":
+            return NDArray(first.asnumpy(), cpu())
+        whole = first.copyto(cpu())
+        if self._trainer is not None and self._stype == "row_sparse":
+            self._trainer._row_sparse_pull(self, [whole], None)
+        return whole
 
     def _load_init(
         self, data: NDArray, ctx: Any, cast_dtype: bool = False, dtype_source: str = "current"
@@ -366,39 +388,3 @@ class Parameter:
         self._deferred_init = ()
         self._data = self._grad = None
         self._init_impl(data, contexts)
-
-
-class Constant(Parameter):
-    """A parameter that training does not change.
-
-    Parameters
-    ----------
-    name : str
-    value : NDArray or array-like
-    """
-
-    def __init__(self, name: str, value: Any) -> None:
-        raw = value.asnumpy() if isinstance(value, NDArray) else np.asarray(value, np.float32)
-        self.value = NDArray(raw, cpu())
-        super().__init__(
-            name,
-            grad_req="null",
-            shape=raw.shape,
-            dtype=raw.dtype.type,
-            init=init_module.Constant(raw),
-        )
-
-    @property
-    def grad_req(self) -> str:
-        """'null'."""
-        return "null"
-
-    @grad_req.setter
-    def grad_req(self, req: str) -> None:
-        if req != "null":
-            warnings.warn(
-                f'Constant parameter "{self.name}" does not support grad_req other than "null", '
-                f'and new value "{req}" is ignored.',
-                stacklevel=2,
-            )
-        self._grad_req = "null"

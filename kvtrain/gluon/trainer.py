@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from kvtrain import ndarray as nd
 from kvtrain import optimizer as opt
 from kvtrain.errors import ConfigError
 from kvtrain.gluon.parameter import Parameter
@@ -56,6 +57,12 @@ class Trainer:
         #: parameters whose values the store does not have yet
         self._to_init: list[Parameter] = []
         for parameter in self._params:
+            if parameter._stype != "default" and parameter._trainer not in (None, self):
+                raise ConfigError(
+                    f"Failed to set the trainer for Parameter '{parameter.name}' because it was "
+                    "already set. More than one trainers for a row_sparse Parameter is not "
+                    "supported."
+                )
             parameter._trainer = self
 
     def _make_optimizer(self, optimizer: Any, arguments: dict[str, Any]) -> opt.Optimizer:
@@ -95,7 +102,13 @@ class Trainer:
         contexts = (
             max(2, len(self._contexts)) if isinstance(given, KVStore) else len(self._contexts)
         )
-        policy = choose(kind, contexts, self._wanted)
+        policy = choose(
+            kind,
+            contexts,
+            self._wanted,
+            any(p._stype != "default" for p in self._params),
+            any(p._grad_stype != "default" for p in self._params),
+        )
         if policy.store:
             self._store = given if isinstance(given, KVStore) else create_store(given)
             if self._compression:
@@ -112,10 +125,24 @@ class Trainer:
             return
         ready = [p for p in self._to_init if not p._deferred_init]
         self._to_init = [p for p in self._to_init if p._deferred_init]
-        if ready:
-            names = [p.name for p in ready]
-            values = [p.list_data()[0] for p in ready]
-            self._store.broadcast(names, values, out=[p.list_data() for p in ready])
+        dense = [p for p in ready if p._stype == "default"]
+        if dense:
+            names = [p.name for p in dense]
+            values = [p.list_data()[0] for p in dense]
+            self._store.broadcast(names, values, out=[p.list_data() for p in dense])
+        for parameter in ready:
+            if parameter._stype != "default":  # its rows are pulled when they are asked for
+                self._store.init(parameter.name, parameter._arrays()[0])
+
+    def _row_sparse_pull(self, parameter: Parameter, outs: list[Any], row_id: Any) -> None:
+        """Rows `row_id` (None: all) of a row-sparse parameter from the store into `outs`."""
+        self._open()
+        self._init_params()
+        assert self._store is not None
+        if row_id is None:
+            row_id = nd.arange(0, outs[0].shape[0], dtype="int64")
+        priority = -self._index[parameter.name]
+        self._store.row_sparse_pull(parameter.name, outs, priority, row_id)
 
     def _reset_parameter(self, parameter: Parameter) -> None:
         """Called before a parameter is given new values: a store holds its own."""
@@ -198,7 +225,7 @@ class Trainer:
         self._init_params()
         if not ignore_stale_grad:
             for parameter in self._trained():
-                for data in parameter.list_data():
+                for data in parameter._arrays():
                     if not data._fresh_grad:
                         raise UserWarning(
                             f"Gradient of Parameter `{parameter.name}` on context "
@@ -216,7 +243,7 @@ class Trainer:
 
     def _end(self) -> None:
         for parameter in self._trained():
-            for data in parameter.list_data():
+            for data in parameter._arrays():
                 data._fresh_grad = False
         if self._store is not None:
             self._store.tick()
@@ -225,6 +252,13 @@ class Trainer:
         """Gradients to the store, first layers first; weights (or summed gradients) back."""
         assert self._store is not None
         trained = self._trained()
+        for parameter in trained:
+            if parameter._stype != "default":  # the store updates it; rows are pulled later
+                mine = parameter.list_grad() if self._touched(parameter) or not ignore else None
+                rank = -self._index[parameter.name]
+                scale = self._optimizer.rescale_grad
+                self._store._push([parameter.name], [mine], None, [rank], scale)
+        trained = [p for p in trained if p._stype == "default"]
         if not trained:
             return
         grads = [
@@ -240,7 +274,7 @@ class Trainer:
 
     @staticmethod
     def _touched(parameter: Parameter) -> bool:
-        return any(data._fresh_grad for data in parameter.list_data())
+        return any(data._fresh_grad for data in parameter._arrays())
 
     def _update_here(self, ignore_stale_grad: bool) -> None:
         for i, parameter in enumerate(self._params):

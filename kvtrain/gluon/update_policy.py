@@ -18,7 +18,13 @@ class UpdatePolicy:
     on_store: bool
 
 
-def choose(store_type: str | None, contexts: int, wanted: bool | None) -> UpdatePolicy:
+def choose(
+    store_type: str | None,
+    contexts: int,
+    wanted: bool | None,
+    sparse_weights: bool = False,
+    sparse_grads: bool = False,
+) -> UpdatePolicy:
     """Where the optimizer runs.
 
     Parameters
@@ -29,6 +35,10 @@ def choose(store_type: str | None, contexts: int, wanted: bool | None) -> Update
         Contexts that each parameter lives on.
     wanted : bool or None
         The user's ``update_on_kvstore``.
+    sparse_weights : bool
+        Some weights are row-sparse: they live in the store, and so does the optimizer.
+    sparse_grads : bool
+        Some gradients are sparse, all weights dense.
 
     Raises
     ------
@@ -36,6 +46,15 @@ def choose(store_type: str | None, contexts: int, wanted: bool | None) -> Update
         The user's wish cannot be met; says why.
     """
     distributed = store_type is not None and "dist" in store_type
+    if sparse_weights:
+        if store_type is None:
+            raise ConfigError(
+                "row_sparse parameters live in a store: give kvstore='local', 'device' or a "
+                "distributed type, not None"
+            )
+        if wanted is False:
+            raise ConfigError("Cannot set update_on_kvstore=False when sparse weights are present.")
+        return UpdatePolicy(store=True, on_store=True)
     if store_type is None or (contexts == 1 and not distributed):
         if wanted and store_type is None:
             raise ConfigError("update_on_kvstore=True needs a kvstore")
@@ -45,4 +64,10 @@ def choose(store_type: str | None, contexts: int, wanted: bool | None) -> Update
             "Please set update_on_kvstore=True when training in async or ssp mode: with "
             "update_on_kvstore=False every worker would apply the others' gradients out of step"
         )
+    if sparse_grads and distributed and wanted is False:
+        raise ConfigError(
+            "Cannot set update_on_kvstore=False on dist kvstore when sparse gradients are present."
+        )
+    if sparse_grads and wanted is None:
+        wanted = distributed  # in one process the rows are better updated in place
     return UpdatePolicy(store=True, on_store=wanted is not False)

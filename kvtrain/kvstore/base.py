@@ -11,6 +11,7 @@ from typing import Any
 from kvtrain import compression
 from kvtrain.errors import ConfigError, KeyMismatch
 from kvtrain.kvstore.consistency import Consistency
+from kvtrain.kvstore.rows import rows_for
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Updater, get_updater
 
@@ -119,10 +120,19 @@ class KVStore(ABC):
         """Read keys into arrays, after this worker's own pushes so far.
 
         The arrays are pending until their first use, which waits.
+
+        Parameters
+        ----------
+        ignore_sparse : bool
+            Leave sparse arrays alone, for which :meth:`row_sparse_pull` is meant.
         """
         if out is None:
             raise ConfigError("pull: out must be given")
         keys, outs = self._merged(*self._pairs(key, out, "pull"))
+        if ignore_sparse:
+            outs = [[array for array in targets if not array._sparse] for targets in outs]
+            keys = [name for name, targets in zip(keys, outs, strict=True) if targets]
+            outs = [targets for targets in outs if targets]
         self._pull(keys, outs, [priority] * len(keys))
 
     def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
@@ -137,7 +147,7 @@ class KVStore(ABC):
     def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:
         """Initialise keys, then pull rank 0's values into `out`."""
         self.init(key, value)
-        self.pull(key, out, priority)
+        self.pull(key, out, priority, ignore_sparse=False)
 
     def _push_pull(
         self,
@@ -155,8 +165,39 @@ class KVStore(ABC):
     def row_sparse_pull(
         self, key: Any, out: Any = None, priority: int = 0, row_ids: Any = None
     ) -> None:
-        """Not supported yet: there are no row-sparse arrays."""
-        raise ConfigError("row_sparse_pull: row-sparse arrays are not supported yet")
+        """Read some rows of keys into row_sparse arrays, which then hold just those rows.
+
+        Parameters
+        ----------
+        key : str, int or list of them
+        out : RowSparseNDArray, or list of them
+        priority : int
+        row_ids : NDArray or list of NDArray
+            Numbers of the rows for each array of `out`, or one for all; need not be sorted or
+            distinct.
+
+        Raises
+        ------
+        KeyMismatch
+            An array is not row_sparse, a row number is out of range, or the lists do not fit.
+        """
+        if out is None or row_ids is None:
+            raise ConfigError("row_sparse_pull: out and row_ids must be given")
+        keys, outs = self._pairs(key, out, "row_sparse_pull")
+        ids = rows_for(keys, outs, row_ids)
+        names, targets = self._merged(keys, outs)
+        _, wanted = self._merged(keys, ids)
+        self._pull_rows(names, targets, wanted, [priority] * len(names))
+
+    def _pull_rows(
+        self,
+        keys: list[Key],
+        outs: list[list[NDArray]],
+        ids: list[list[Any]],
+        priorities: list[int],
+    ) -> None:
+        """Rows `ids` (int64, sorted, distinct, in range; per array) of keys into `outs`."""
+        raise ConfigError(f"row_sparse_pull: stores of type {self.type!r} have no such thing")
 
     # ---- keys -----------------------------------------------------------------------------
 
@@ -194,13 +235,11 @@ class KVStore(ABC):
         return keys, values
 
     @staticmethod
-    def _merged(
-        keys: list[Key], values: list[list[NDArray]]
-    ) -> tuple[list[Key], list[list[NDArray]]]:
+    def _merged(keys: list[Key], values: list[list[Any]]) -> tuple[list[Key], list[list[Any]]]:
         """A key named several times is named once, with all its arrays."""
         if len(set(keys)) == len(keys):
             return keys, values
-        found: dict[Key, list[NDArray]] = {}
+        found: dict[Key, list[Any]] = {}
         for key, parts in zip(keys, values, strict=True):
             found.setdefault(key, []).extend(parts)
         return list(found), list(found.values())

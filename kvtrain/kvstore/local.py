@@ -12,8 +12,10 @@ from kvtrain.compression import ErrorFeedback
 from kvtrain.context import cpu
 from kvtrain.errors import KeyAlreadyInitialized, KeyMismatch, KeyNotInitialized
 from kvtrain.kernels import xp
+from kvtrain.kernels.stored import Rows, dense, merge_rows
 from kvtrain.kvstore.base import Key, KVStore
 from kvtrain.ndarray import NDArray
+from kvtrain.ndarray.stored.array import raw_of, wrap
 
 
 class LocalKVStore(KVStore):
@@ -34,7 +36,8 @@ class LocalKVStore(KVStore):
             if key in self._stored or keys.count(key) > 1:
                 raise KeyAlreadyInitialized(f"key {key!r} was already initialised")
         for key, value in zip(keys, values, strict=True):
-            self._stored[key] = NDArray(value.asnumpy(), cpu())
+            copied = value.copyto(cpu()) if value._sparse else NDArray(value.asnumpy(), cpu())
+            self._stored[key] = copied
 
     def _held(self, key: Key, what: str) -> NDArray:
         held = self._stored.get(key)
@@ -75,6 +78,9 @@ class LocalKVStore(KVStore):
 
     def _apply(self, key: Key, given: list[NDArray]) -> None:
         held = self._stored[key]
+        if held._sparse or any(array._sparse for array in given):
+            self._apply_sparse(key, given, held)
+            return
         raws = [a._read() for a in given]
         coded = self._codec is not None and np.dtype(held.dtype).kind == "f"
         if coded:
@@ -88,6 +94,20 @@ class LocalKVStore(KVStore):
             xp.sum_arrays([_flat(raw) for raw in raws], out=out.reshape(-1))
             total = NDArray(out, given[0].context)
         self._updater(key, total, held)
+
+    def _apply_sparse(self, key: Key, given: list[NDArray], held: NDArray) -> None:
+        """Sum in the storage of the arrays pushed; without an updater that becomes the key's."""
+        raws = [raw_of(array) for array in given]
+        if all(isinstance(raw, Rows) for raw in raws):
+            total: Any = merge_rows(raws)
+        else:
+            total = raws[0]
+            for raw in raws[1:]:
+                total = dense(total) + dense(raw)
+        if self._updater is None:
+            self._stored[key] = wrap(total.copy(), cpu())
+        else:
+            self._updater(key, wrap(total, given[0].context), held)
 
     def _through_codec(self, key: Key, place: int, raw: Any) -> Any:
         """What arrives of a context's gradient, as between the devices of a real machine."""
@@ -104,9 +124,31 @@ class LocalKVStore(KVStore):
             self._copy(key, targets)
 
     def _copy(self, key: Key, targets: list[NDArray]) -> None:
-        values = self._stored[key]._read()
+        held = self._stored[key]
+        if held._sparse or any(target._sparse for target in targets):
+            for target in targets:
+                target._receive(raw_of(held))
+            return
+        values = held._read()
         for target in targets:
             np.copyto(target._write(), values)
+
+    def _pull_rows(
+        self,
+        keys: list[Key],
+        outs: list[list[NDArray]],
+        ids: list[list[Any]],
+        priorities: list[int],
+    ) -> None:
+        for key, targets in zip(keys, outs, strict=True):
+            self._checked(key, targets, "row_sparse_pull")
+        for key, targets, wanted in zip(keys, outs, ids, strict=True):
+            table = raw_of(self._stored[key])
+            for target, rows in zip(targets, wanted, strict=True):
+                if isinstance(table, Rows):
+                    target._receive(table.take(rows))
+                else:
+                    target._receive(Rows(rows, dense(table)[rows], target.shape))
 
     def _replace(self, key: Key, parameter: Any) -> None:
         self._stored.pop(key, None)

@@ -107,13 +107,22 @@ class NDArray:
             self._relocate()
         return self._raw
 
+    def _write_all(self) -> Array:
+        """The write door for an update of every value; a sparse array must store all its rows."""
+        return self._write()
+
     def _operand(self) -> Array:
         """The values for an operator; a sparse array raises :class:`SparseOperand`."""
         return self._read()
 
     def _assign(self, values: Any) -> None:
         """Take over `values`: raw ones of the same shape, dense or stored, in this dtype."""
-        np.copyto(self._write_in_graph(), dense(values), casting="unsafe")
+        self._refuse_in_graph()
+        self._receive(values)
+
+    def _receive(self, values: Any) -> None:
+        """As :meth:`_assign`, also while recording: for gradients and pulls."""
+        np.copyto(self._write(), dense(values), casting="unsafe")
 
     def _relocate(self) -> None:
         storage = self._shared()

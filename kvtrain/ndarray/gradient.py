@@ -93,12 +93,12 @@ def _deliver(leaf: Leaf, grad: Any) -> None:
     target = array._grad
     grad = np.zeros(target.shape, target.dtype) if grad is None else grad
     if leaf.req == "add" and target._sparse:
-        target._assign(raw_of(target) + grad)
+        target._receive(raw_of(target) + grad)
     elif leaf.req == "add":
         raw = target._write()
         np.add(raw, dense(grad), out=raw, casting="unsafe")
     elif target._sparse or isinstance(grad, Rows | Csr):
-        target._assign(grad)
+        target._receive(grad)
     else:
         np.copyto(target._write(), grad, casting="unsafe")
 

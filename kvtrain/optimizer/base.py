@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-
 from kvtrain.lr_scheduler import LRScheduler
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import bridge
@@ -197,15 +195,15 @@ class Optimizer(Record):
         hyper = self.hyper(index, self._index_update_count[index], self.num_update)
         held = tuple(array._write() for array in bridge.flat(state))
         if getattr(grad, "stype", "default") == "row_sparse":
-            rows, values = grad.indices.asnumpy(), grad.data._read()
             if self.lazy_rows:
-                self.update_rows(weight._write(), rows.astype(np.int64), values, held, hyper)
+                part = grad._parts().canonical()
+                self.update_rows(weight._write_all(), part.ids, part.values, held, hyper)
                 return
             grad = grad.tostype("default")
         if self._by_arrays:  # a subclass calls the update that it overrides
-            self._run(weight._write(), grad._read(), held, hyper, master)
+            self._run(weight._write_all(), grad._read(), held, hyper, master)
         else:
-            self._run_or_block(weight._write(), grad._read(), held, hyper, master)
+            self._run_or_block(weight._write_all(), grad._read(), held, hyper, master)
 
     def _run_or_block(
         self, weight: Array, grad: Array, state: tuple[Array, ...], hyper: Hyper, master: bool

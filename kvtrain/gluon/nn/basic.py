@@ -162,6 +162,8 @@ class Embedding(HybridBlock):
         Number of rows.
     output_dim : int
         Width of a row.
+    sparse_grad : bool
+        The gradient of the table holds only the rows that were looked up (row_sparse).
     """
 
     def __init__(
@@ -176,6 +178,7 @@ class Embedding(HybridBlock):
         super().__init__(**kwargs)
         self._input_dim = input_dim
         self._output_dim = output_dim
+        self._sparse_grad = sparse_grad
         self.weight = self.params.get(
             "weight",
             shape=(input_dim, output_dim),
@@ -187,7 +190,13 @@ class Embedding(HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:
         """See the class."""
-        return F.Embedding(x, weight, input_dim=self._input_dim, output_dim=self._output_dim)
+        return F.Embedding(
+            x,
+            weight,
+            input_dim=self._input_dim,
+            output_dim=self._output_dim,
+            sparse_grad=self._sparse_grad,
+        )
 
     def __repr__(self) -> str:
         return f"Embedding({self._input_dim} -> {self._output_dim}, {self.weight.dtype})"

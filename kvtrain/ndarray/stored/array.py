@@ -71,9 +71,8 @@ class BaseSparseNDArray(NDArray):
             )
         self._shared().replace(parts)
 
-    def _assign(self, values: Any) -> None:
+    def _receive(self, values: Any) -> None:
         """Take over `values` (raw, dense or stored) in this array's own storage and type."""
-        self._refuse_in_graph()
         if values.shape != self.shape:
             raise OperatorError(f"values of shape {values.shape} do not fit {self.shape}")
         if isinstance(values, Rows | Csr) and values.stype != self.stype:
@@ -273,6 +272,15 @@ class RowSparseNDArray(BaseSparseNDArray):
             parts = parts.copy()
             storage.replace(parts)
         return parts
+
+    def _write_all(self) -> Array:
+        parts = self._own_parts()
+        if parts.ids.size != self.shape[0]:
+            raise OperatorError(
+                f"a row_sparse weight of shape {self.shape} can be updated only if it stores all "
+                f"its rows; it stores {parts.ids.size}"
+            )
+        return parts.values
 
     def tostype(self, stype: str) -> NDArray:
         """A copy in storage ``'row_sparse'`` or ``'default'``."""
