@@ -11,12 +11,10 @@ everything before it allocates, casts or believes anything; nothing is ever unpi
 
 from __future__ import annotations
 
-import enum
 import hmac
-import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any
 
 import msgpack
@@ -25,23 +23,21 @@ import numpy as np
 from kvtrain._version import PROTOCOL_VERSION
 from kvtrain.errors import RemoteProtocolError
 from kvtrain.ps.core.membership import Epoch, NodeId
-from kvtrain.ps.core.messages import MESSAGES, Arrays, Message, Plain
+from kvtrain.ps.core.messages import MESSAGES, Arrays, Message
 from kvtrain.ps.core.shards import DTYPES
+from kvtrain.ps.net.forms import MAX_ITEMS, bad, form_of, getter
 from kvtrain.ps.net.segments import Place
 
 #: messages whose arrays are at most this long travel with all arrays in one frame
 TOGETHER = 64 * 1024
-#: longest header, most items of any list in it, deepest nesting of plain data
+#: longest header
 MAX_HEADER = 16 << 20
-MAX_ITEMS = 1 << 20
-MAX_DEPTH = 8
 _CODES = {np.dtype(name): code for code, name in enumerate(DTYPES)}
 _KINDS = [np.dtype(name) for name in DTYPES]
 _HEAD = ("store", "step", "request", "epoch")
 Array = np.ndarray[Any, Any]
 Locate = Callable[[Array], Place | None]
 Resolve = Callable[[NodeId, Place, np.dtype[Any], int], Array]
-Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 
 class WrongToken(RemoteProtocolError):
@@ -52,117 +48,6 @@ class WrongVersion(RemoteProtocolError):
     """The message is of another protocol version."""
 
 
-def _bad(what: str) -> RemoteProtocolError:
-    return RemoteProtocolError(f"malformed message: {what}")
-
-
-def _scalar(kind: type) -> Codec:
-    if kind is float:
-
-        def check_float(value: Any) -> Any:
-            if type(value) not in (float, int):
-                raise _bad(f"{value!r:.40} is no number")
-            return float(value)
-
-        return (lambda v: v, check_float)
-
-    def check(value: Any) -> Any:
-        if type(value) is not kind:
-            raise _bad(f"{value!r:.40} is no {kind.__name__}")
-        return value
-
-    return (lambda v: v, check)
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """Check a small tree of plain data."""
-    if depth > MAX_DEPTH:
-        raise _bad(f"plain data nested deeper than {MAX_DEPTH}")
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise _bad("a key that is no string")
-        return {key: _plain(part, depth + 1) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part, depth + 1) for part in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise _bad(f"{type(value).__name__} in plain data")
-
-
-def _whole(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _bad("plain data that is no dictionary")
-    found: dict[str, Any] = _plain(value)
-    return found
-
-
-def _record(make: Callable[..., Any], parts: list[tuple[str, Codec]]) -> Codec:
-    names = [name for name, _ in parts]
-    encoders = [codec[0] for _, codec in parts]
-    decoders = [codec[1] for _, codec in parts]
-
-    def encode(value: Any) -> Any:
-        return [e(getattr(value, n)) for n, e in zip(names, encoders, strict=True)]
-
-    def decode(value: Any) -> Any:
-        if type(value) is not list or len(value) != len(decoders):
-            raise _bad(f"{value!r:.40} is no record of {len(decoders)} fields")
-        return make(*[d(v) for v, d in zip(value, decoders, strict=True)])
-
-    if not hasattr(make, "problem"):
-        return encode, decode
-
-    def sensible(value: Any) -> Any:
-        made = decode(value)
-        problem = made.problem()
-        if problem:
-            raise _bad(problem)
-        return made
-
-    return encode, sensible
-
-
-def _codec(kind: Any) -> Codec:
-    """Encoder and decoder of a field's type."""
-    if kind in (int, float, str, bool, bytes):
-        return _scalar(kind)
-    if kind == Plain:
-        return (lambda v: v, _whole)
-    if isinstance(kind, type) and issubclass(kind, enum.IntEnum):
-        members = {int(member): member for member in kind}
-
-        def member(value: Any) -> Any:
-            if type(value) is not int or value not in members:
-                raise _bad(f"{value!r:.40} is no {kind.__name__}")
-            return members[value]
-
-        return (int, member)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        encode, decode = _codec(arguments[0])
-
-        def items(value: Any) -> Any:
-            if type(value) is not list or len(value) > MAX_ITEMS:
-                raise _bad(f"{value!r:.40} is no list of at most {MAX_ITEMS}")
-            return tuple([decode(v) for v in value])
-
-        return (lambda v: [encode(x) for x in v], items)
-    if origin in (types.UnionType, typing.Union):
-        inner = [a for a in arguments if a is not type(None)]
-        encode, decode = _codec(inner[0])
-        return (
-            lambda v: None if v is None else encode(v),
-            lambda v: None if v is None else decode(v),
-        )
-    hints = typing.get_type_hints(kind)
-    if hasattr(kind, "_fields"):
-        return _record(kind, [(name, _codec(hints[name])) for name in kind._fields])
-    if is_dataclass(kind):
-        make: Any = kind
-        return _record(make, [(f.name, _codec(hints[f.name])) for f in fields(kind)])
-    raise TypeError(f"no wire form for {kind!r}")
-
-
 class _Form:
     """How one message class travels."""
 
@@ -171,7 +56,7 @@ class _Form:
         hints = typing.get_type_hints(cls)
         self.has_arrays = False
         self.names: list[str] = []
-        self.codecs: list[Codec] = []
+        forms = []
         for field in fields(cls):
             if field.name in _HEAD:
                 continue
@@ -179,12 +64,14 @@ class _Form:
                 self.has_arrays = True
                 continue
             self.names.append(field.name)
-            self.codecs.append(_codec(hints[field.name]))
+            forms.append(form_of(hints[field.name]))
+        self.decoders = [decode for _, decode in forms]
+        self.values = getter(self.names, [encode for encode, _ in forms])
 
 
 _FORMS = {tag: _Form(cls) for tag, cls in MESSAGES.items()}
-_NODE = _codec(NodeId)
-_EPOCH = _codec(Epoch)
+_node = form_of(NodeId)[1]
+_epoch = form_of(Epoch)[1]
 
 
 def encode(
@@ -210,12 +97,12 @@ def encode(
             PROTOCOL_VERSION,
             message.TAG,
             token,
-            _NODE[0](sender),
+            sender,
             message.store,
             message.step,
             message.request,
-            list(message.epoch),
-            [c[0](getattr(message, n)) for n, c in zip(form.names, form.codecs, strict=True)],
+            message.epoch,
+            form.values(message),
             described,
         ]
     )
@@ -239,16 +126,20 @@ def decode(
         It is malformed; says how.
     """
     if not frames or len(frames[0]) > MAX_HEADER:
-        raise _bad("no header, or one that is too long")
+        raise bad("no header, or one that is too long")
     try:
         head = msgpack.unpackb(
-            frames[0], max_array_len=MAX_ITEMS, max_map_len=4096, max_str_len=1 << 20
+            frames[0],
+            use_list=False,
+            max_array_len=MAX_ITEMS,
+            max_map_len=4096,
+            max_str_len=1 << 20,
         )
     except Exception as error:
         # msgpack has a class of its own for each thing that can be wrong
-        raise _bad(f"the header is no msgpack ({type(error).__name__})") from None
-    if type(head) is not list or len(head) < 3 or type(head[0]) is not int:
-        raise _bad("the header is no array of this protocol")
+        raise bad(f"the header is no msgpack ({type(error).__name__})") from None
+    if type(head) is not tuple or len(head) < 3 or type(head[0]) is not int:
+        raise bad("the header is no array of this protocol")
     if head[0] != PROTOCOL_VERSION:
         raise WrongVersion(
             f"the sender speaks protocol version {head[0]}, this process {PROTOCOL_VERSION}; "
@@ -257,50 +148,52 @@ def decode(
     if type(head[2]) is not bytes or not hmac.compare_digest(head[2], token):
         raise WrongToken("the job token is wrong")
     if len(head) != 10 or type(head[1]) is not int or head[1] not in _FORMS:
-        raise _bad("unknown tag or wrong number of header fields")
-    if type(head[8]) is not list:
-        raise _bad("unknown tag or wrong number of header fields")
+        raise bad("unknown tag or wrong number of header fields")
+    if type(head[8]) is not tuple:
+        raise bad("unknown tag or wrong number of header fields")
     form = _FORMS[head[1]]
-    sender = _NODE[1](head[3])
+    sender = _node(head[3])
     if form.cls.SENDERS and sender.role not in form.cls.SENDERS:
-        raise _bad(f"{sender} may not send {form.cls.__name__}")
-    values = {name: _scalar(int)[1](head[4 + i]) for i, name in enumerate(_HEAD[:3])}
-    values["epoch"] = _EPOCH[1](head[7])
+        raise bad(f"{sender} may not send {form.cls.__name__}")
+    store, step, request = head[4:7]
+    if type(store) is not int or type(step) is not int or type(request) is not int:
+        raise bad("store, step and request are whole numbers")
+    values = {"store": store, "step": step, "request": request, "epoch": _epoch(head[7])}
     if len(head[8]) != len(form.names):
-        raise _bad(f"{form.cls.__name__} has {len(form.names)} fields, {len(head[8])} came")
-    for name, codec, value in zip(form.names, form.codecs, head[8], strict=True):
-        values[name] = codec[1](value)
+        raise bad(f"{form.cls.__name__} has {len(form.names)} fields, {len(head[8])} came")
+    for name, decode_field, value in zip(form.names, form.decoders, head[8], strict=True):
+        values[name] = decode_field(value)
     arrays = _arrays(head[9], frames[1:], sender, resolve)
     if form.has_arrays:
         values["arrays"] = arrays
     elif arrays:
-        raise _bad(f"{form.cls.__name__} takes no arrays")
+        raise bad(f"{form.cls.__name__} takes no arrays")
     return sender, form.cls(**values)
 
 
 def _arrays(
     described: Any, frames: Sequence[Any], sender: NodeId, resolve: Resolve | None
 ) -> tuple[Array, ...]:
-    if type(described) is not list:
-        raise _bad("no list of arrays")
+    if type(described) is not tuple:
+        raise bad("no list of arrays")
     found: list[Array | None] = []
     forms: list[tuple[np.dtype[Any], int]] = []
     for item in described:
-        if type(item) is not list or len(item) not in (2, 6):
-            raise _bad("an array that is described neither by two numbers nor by six")
+        if type(item) is not tuple or len(item) not in (2, 6):
+            raise bad("an array that is described neither by two numbers nor by six")
         for number in item:
             if type(number) is not int or number < 0:
-                raise _bad("an array that is not described by numbers")
+                raise bad("an array that is not described by numbers")
         code, size = item[0], item[1]
         if code >= len(_KINDS):
-            raise _bad("an array of unknown dtype")
+            raise bad("an array of unknown dtype")
         if size > 1 << 48:
-            raise _bad(f"an array of {size} elements")
+            raise bad(f"an array of {size} elements")
         if len(item) == 2:
             forms.append((_KINDS[code], size))
             found.append(None)
         elif resolve is None:
-            raise _bad("an array in memory that is not mapped here")
+            raise bad("an array in memory that is not mapped here")
         else:
             found.append(resolve(sender, Place(*item[2:]), _KINDS[code], size))
     framed = iter(_framed(forms, frames))
@@ -312,7 +205,7 @@ def _framed(forms: list[tuple[np.dtype[Any], int]], frames: Sequence[Any]) -> li
     total = sum([kind.itemsize * size for kind, size in forms])
     if forms and len(frames) == 1 and total <= TOGETHER:
         if len(frames[0]) != total:
-            raise _bad(f"{len(frames[0])} bytes of arrays where {total} were announced")
+            raise bad(f"{len(frames[0])} bytes of arrays where {total} were announced")
         out, at = [], 0
         for kind, size in forms:
             # together they are not aligned, so they are copied
@@ -321,10 +214,10 @@ def _framed(forms: list[tuple[np.dtype[Any], int]], frames: Sequence[Any]) -> li
             at += part.size
         return out
     if len(frames) != len(forms):
-        raise _bad(f"{len(frames)} array frames where {len(forms)} were announced")
+        raise bad(f"{len(frames)} array frames where {len(forms)} were announced")
     for frame, (kind, size) in zip(frames, forms, strict=True):
         if len(frame) != kind.itemsize * size:
-            raise _bad(f"{len(frame)} bytes for {size} elements of {kind}")
+            raise bad(f"{len(frame)} bytes for {size} elements of {kind}")
     return [
         _readonly(np.frombuffer(frame, kind) if size else np.empty(0, kind))
         for frame, (kind, size) in zip(frames, forms, strict=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kvtrain.ps.core.membership import Epoch, Role, Round
 from kvtrain.ps.core.messages.base import Arrays, Message, Plain, message
@@ -19,8 +20,7 @@ class HyperCommand:
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
+class Contribution(NamedTuple):
     """One worker's part of one round of one chunk; its array has the same place in `arrays`."""
 
     chunk: ChunkId
@@ -32,8 +32,7 @@ class Contribution:
     codec: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of a contribution."""
 
     chunk: ChunkId
@@ -43,8 +42,7 @@ class Verdict:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkRead:
+class ChunkRead(NamedTuple):
     """A chunk to read, at the earliest after the reader's own round `after`."""
 
     chunk: ChunkId
@@ -54,8 +52,7 @@ class ChunkRead:
     gate: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkVersion:
+class ChunkVersion(NamedTuple):
     """A chunk's committed version; its array has the same place in `arrays`."""
 
     chunk: ChunkId
@@ -134,8 +131,7 @@ class PushReply(Message):
     arrays: Arrays = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """Asks what became of a contribution, without sending it again."""
 
     chunk: ChunkId
