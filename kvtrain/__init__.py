@@ -21,6 +21,8 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "kv": ("kvtrain.kvstore", None),
     "kvstore": ("kvtrain.kvstore", None),
     "optimizer": ("kvtrain.optimizer", None),
+    "image": ("kvtrain.image", None),
+    "img": ("kvtrain.image", None),
     "init": ("kvtrain.initializer", None),
     "initializer": ("kvtrain.initializer", None),
     "lr_scheduler": ("kvtrain.lr_scheduler", None),

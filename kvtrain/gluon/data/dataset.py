@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+from kvtrain import recordio
 from kvtrain.gluon.data.sampler import Sampler
 from kvtrain.ndarray import NDArray
 
@@ -21,7 +23,7 @@ class Dataset:
 
     def filter(self, fn: Callable[[Any], bool]) -> Dataset:
         """The samples for which `fn` is true."""
-        return SimpleDataset([self[i] for i in range(len(self)) if fn(self[i])])
+        return _Chosen(self, [i for i in range(len(self)) if fn(self[i])])
 
     def shard(self, num_shards: int, index: int) -> Dataset:
         """Part `index` of `num_shards` parts; the first ones are one longer if it must be."""
@@ -33,6 +35,8 @@ class Dataset:
 
     def take(self, count: int | None) -> Dataset:
         """The first `count` samples."""
+        if count is not None and count < 0:
+            raise ValueError(f"take: count={count} must not be negative")
         size = len(self) if count is None else min(count, len(self))
         return _Chosen(self, list(range(size)))
 
@@ -49,11 +53,17 @@ class Dataset:
 
     def transform_first(self, fn: Callable[..., Any], lazy: bool = True) -> Dataset:
         """Only the first element of each sample through `fn`."""
+        return self.transform(_First(fn), lazy)
 
-        def first(x: Any, *rest: Any) -> Any:
-            return (fn(x), *rest) if rest else fn(x)
 
-        return self.transform(first, lazy)
+class _First:
+    """Applies a function to the first element; a class, so that it can go to a process."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self._fn = fn
+
+    def __call__(self, x: Any, *rest: Any) -> Any:
+        return (self._fn(x), *rest) if rest else self._fn(x)
 
 
 class _Chosen(Dataset):
@@ -117,3 +127,34 @@ class ArrayDataset(Dataset):
         if len(self._data) == 1:
             return self._data[0][idx]
         return tuple(data[idx] for data in self._data)
+
+
+class RecordFileDataset(Dataset):
+    """Records of a RecordIO file, as bytes.
+
+    Parameters
+    ----------
+    filename : path
+        The ``.rec`` file; its ``.idx`` lies beside it.
+    """
+
+    def __init__(self, filename: Any) -> None:
+        self.filename = str(filename)
+        self.idx_file = os.path.splitext(self.filename)[0] + ".idx"
+        self._open()
+
+    def _open(self) -> None:
+        self._record = recordio.MXIndexedRecordIO(self.idx_file, self.filename, "r")
+
+    def __getitem__(self, idx: int) -> Any:
+        return self._record.read_idx(self._record.keys[idx])
+
+    def __len__(self) -> int:
+        return len(self._record.keys)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_record"}
+
+    def __setstate__(self, held: dict[str, Any]) -> None:
+        self.__dict__.update(held)
+        self._open()  # every process reads with a file of its own
