@@ -52,7 +52,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kvtrain.initializer": (*ARRAYS, "kvtrain.initializer"),
     "kvtrain.metric": (*ARRAYS, "kvtrain.metric"),
     "kvtrain.recordio": ("kvtrain.errors",),
-    "kvtrain.image": (*ARRAYS, "kvtrain.image"),
+    "kvtrain.image": (*ARRAYS, "kvtrain.recordio", "kvtrain.image"),
     "kvtrain.ps.core": ("kvtrain.errors", "kvtrain._version", "kvtrain.ps.core"),
     "kvtrain.ps.core.codecs": ("kvtrain.errors", "kvtrain.compression", "kvtrain.ps.core"),
     "kvtrain.ps.core.posting": ("kvtrain.errors", "kvtrain.compression", "kvtrain.ps.core"),

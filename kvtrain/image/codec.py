@@ -10,18 +10,9 @@ from typing import Any
 import numpy as np
 
 from kvtrain.context import cpu
-from kvtrain.errors import ConfigError, FormatError
+from kvtrain.errors import FormatError
 from kvtrain.ndarray import NDArray
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise ConfigError(
-            "reading images needs Pillow: install it with `pip install 'kvtrain[image]'`"
-        ) from None
-    return Image
+from kvtrain.recordio import _pillow
 
 
 def imdecode(buf: Any, flag: int = 1, to_rgb: bool = True, out: Any = None) -> Any:
@@ -69,17 +60,3 @@ def imread(filename: Any, flag: int = 1, to_rgb: bool = True) -> NDArray:
     except FormatError as error:
         raise FormatError(f"{filename}: {error}") from None
     return result
-
-
-def encode(image: Any, quality: int = 95, img_fmt: str = ".jpg") -> bytes:
-    """(height, width[, channels]) of uint8, red first, as the bytes of a JPEG or PNG file."""
-    raw = image.asnumpy() if isinstance(image, NDArray) else np.asarray(image)
-    if raw.ndim == 3 and raw.shape[2] == 1:
-        raw = raw[:, :, 0]
-    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}.get(img_fmt.lower())
-    if kind is None:
-        raise ConfigError(f"img_fmt={img_fmt!r}; known: .jpg, .jpeg, .png")
-    target = io.BytesIO()
-    options = {"quality": quality, "subsampling": 0} if kind == "JPEG" else {}
-    _pillow().fromarray(raw.astype(np.uint8)).save(target, kind, **options)
-    return target.getvalue()

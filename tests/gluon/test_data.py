@@ -259,6 +259,23 @@ def test_image_folder(tmp_path: Path) -> None:
     assert mx.image.imdecode((tmp_path / "car" / "1.png").read_bytes(), flag=0).shape == (6, 5, 1)
 
 
+def test_records_of_images(tmp_path: Path) -> None:
+    rng = np.random.RandomState(0)
+    raws = [rng.randint(0, 256, (5, 4, 3)).astype("u1") for _ in range(3)]
+    name = str(tmp_path / "data.rec")
+    writer = mx.recordio.MXIndexedRecordIO(str(tmp_path / "data.idx"), name, "w")
+    for i, raw in enumerate(raws):
+        header = mx.recordio.IRHeader(0, float(i + 4), i, 0)
+        writer.write_idx(i, mx.recordio.pack_img(header, raw[:, :, ::-1], img_fmt=".png"))
+    writer.close()
+    assert len(gluon.data.RecordFileDataset(name)) == 3
+    dataset = vision.ImageRecordDataset(name)
+    for many in (loader(dataset, 0), loader(dataset, 1)):
+        images, labels = zip(*many, strict=True)
+        assert np.concatenate([y.asnumpy() for y in labels]).tolist() == [4, 5, 6]
+        np.testing.assert_array_equal(np.concatenate([x.asnumpy() for x in images]), raws)
+
+
 @pytest.mark.parametrize("name", [n for n in REFERENCE if n.startswith("resize")])
 def test_resize_is_mxnets(name: str) -> None:
     interp, w, h = map(int, name.split("_")[1:])
