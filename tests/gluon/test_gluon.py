@@ -329,13 +329,15 @@ def test_a_sampler_goes_on_with_what_is_left(last: str) -> None:
 def test_loader(workers: int) -> None:
     x, y = nd.array(np.arange(10).reshape(5, 2)), nd.array([0, 1, 2, 3, 4])
     dataset = gluon.data.ArrayDataset(x, y).transform_first(lambda a: a * 2)
-    loader = gluon.data.DataLoader(dataset, 2, num_workers=workers)
+    loader = gluon.data.DataLoader(dataset, 2, num_workers=workers, thread_pool=True)
     assert len(loader) == 3
     batches = list(loader)
     assert [b[0].shape for b in batches] == [(2, 2), (2, 2), (1, 2)]
     assert batches[1][0].asnumpy().tolist() == [[8, 10], [12, 14]]
     assert np.concatenate([b[1].asnumpy() for b in batches]).tolist() == [0, 1, 2, 3, 4]
-    shuffled = gluon.data.DataLoader(dataset, 5, shuffle=True, num_workers=workers)
+    shuffled = gluon.data.DataLoader(
+        dataset, 5, shuffle=True, num_workers=workers, thread_pool=True
+    )
     assert sorted(next(iter(shuffled))[1].asnumpy().tolist()) == [0, 1, 2, 3, 4]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kvtrain import random as mx_random
+from kvtrain import generators
 from kvtrain.gluon.data import packing
 
 
@@ -43,7 +43,7 @@ def run(conn: Any, payload: bytes, seed: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     random.seed(seed)
     np.random.seed(seed)
-    mx_random.seed(seed)
+    generators.seed(seed)
     try:
         dataset, batchify = ForkingPickler.loads(payload)
     except Exception as error:  # told to the parent, with the first batch that it asks for
