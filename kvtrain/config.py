@@ -170,6 +170,25 @@ def run_base(environ: Mapping[str, str] | None = None) -> Path:
     return base / f"kvtrain-{platform.user_id()}"
 
 
+def cache_directory(environ: Mapping[str, str] | None = None) -> Path:
+    """Where downloaded data and models are kept: MXNET_HOME, else ``~/.mxnet``."""
+    env = os.environ if environ is None else environ
+    return Path(env.get("MXNET_HOME") or Path.home() / ".mxnet")
+
+
+def getenv(name: str) -> str | None:
+    """An environment variable of this process; None if it is not set."""
+    return os.environ.get(name)
+
+
+def setenv(name: str, value: str | None) -> None:
+    """Set an environment variable of this process, or remove it with None."""
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = str(value)
+
+
 def on_terminal(environ: Mapping[str, str] | None = None) -> bool:
     """True where a progress bar makes sense: standard output, or the launcher's, is a terminal."""
     return Config.from_environ(environ).tty or sys.stdout.isatty()

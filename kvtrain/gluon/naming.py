@@ -8,12 +8,12 @@ from collections import Counter
 from typing import Any
 
 from kvtrain.gluon.parameter_dict import ParameterDict
+from kvtrain.name import NameManager
 
 
 class _Current(threading.local):
     def __init__(self) -> None:
         self.scope: BlockScope | None = None
-        self.counter: Counter[str] = Counter()
 
 
 _current = _Current()
@@ -52,7 +52,7 @@ class BlockScope:
         scope = _current.scope
         if scope is None:
             if prefix is None:
-                prefix = _numbered(hint, _current.counter)
+                prefix = NameManager.current.get(None, hint) + "_"
             if params is None:
                 return prefix, ParameterDict(prefix)
             return prefix, ParameterDict(params.prefix, params)
