@@ -9,7 +9,7 @@ fsynced and renamed. Reading executes nothing and checks every length before it 
 """
 
 from kvtrain.checkpoint.directory import CheckpointDirectory, Found
-from kvtrain.checkpoint.manifest import FORMAT, Manifest, Part, StoreInfo
+from kvtrain.checkpoint.manifest import FORMAT, Manifest
 from kvtrain.checkpoint.parts import part_name, read_part, write_part
 
 __all__ = [
@@ -17,8 +17,6 @@ __all__ = [
     "CheckpointDirectory",
     "Found",
     "Manifest",
-    "Part",
-    "StoreInfo",
     "part_name",
     "read_part",
     "write_part",

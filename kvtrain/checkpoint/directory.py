@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvtrain.checkpoint import durable
-from kvtrain.checkpoint.manifest import FORMAT, MAX_BYTES, Manifest, Part, parse
+from kvtrain.checkpoint.manifest import FORMAT, MAX_BYTES, Manifest, parse
 from kvtrain.checkpoint.parts import check_part, read_part
 from kvtrain.errors import CheckpointError, FormatError
+from kvtrain.ps.core.saved import SavedPart
 
 _MANIFEST = re.compile(r"checkpoint-([0-9]{1,12})\.json")
 _OWNER = "job.json"
@@ -198,6 +199,6 @@ class CheckpointDirectory:
         return deleted
 
 
-def describe_parts(parts: tuple[Part, ...]) -> str:
+def describe_parts(parts: tuple[SavedPart, ...]) -> str:
     """``12 parts, 3.4 MB``."""
     return f"{len(parts)} parts, {sum(p.bytes for p in parts) / 1e6:.1f} MB"

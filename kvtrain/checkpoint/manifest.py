@@ -6,12 +6,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kvtrain.checkpoint.plain import from_plain, to_plain
 from kvtrain.errors import FormatError
-from kvtrain.ps.core.membership import Epoch
+from kvtrain.ps.core.saved import SavedPart, SavedStore
 from kvtrain.ps.core.shards import DTYPES, ChunkId, KeyEntry
 
 #: version of the format that is written; older ones stay readable
@@ -23,38 +23,10 @@ _PART = re.compile(r"part-[A-Za-z0-9._-]{1,120}\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
-class StoreInfo:
-    """One store of the job: what must agree when a job goes on from the checkpoint."""
-
-    number: int
-    type: str
-    sync: bool
-    #: the cut: state before the first round of this step
-    step: int = 0
-    #: registered name and plain configuration of the servers' optimizer; "" without one
-    optimizer: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    #: how often set_optimizer had been called
-    optimizer_number: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One file with the chunks of one shard."""
-
-    file: str
-    shard: int
-    view: Epoch
-    bytes: int
-    sha256: str
-    chunks: tuple[ChunkId, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Manifest:
     """One checkpoint.
 
-    `kind`: ``exact`` (every chunk as before step `StoreInfo.step` of its store), ``aligned``
+    `kind`: ``exact`` (every chunk as before step `SavedStore.step` of its store), ``aligned``
     (the same, reached by a short stop) or ``fuzzy`` (each push whole per chunk, chunks at
     different versions).
     """
@@ -72,9 +44,9 @@ class Manifest:
     servers: int
     chunk_bytes: int
     shards: int
-    stores: tuple[StoreInfo, ...]
+    stores: tuple[SavedStore, ...]
     keys: tuple[KeyEntry, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[SavedPart, ...]
 
     def entry(self, key: int) -> KeyEntry:
         """The directory entry with this id."""

@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from kvtrain.checkpoint import durable
-from kvtrain.checkpoint.manifest import FORMAT, Part
+from kvtrain.checkpoint.manifest import FORMAT
 from kvtrain.checkpoint.plain import MAX_ITEMS
 from kvtrain.errors import CheckpointError, FormatError
 from kvtrain.ps.core.membership import Epoch
-from kvtrain.ps.core.saved import SavedChunk
+from kvtrain.ps.core.saved import SavedChunk, SavedPart
 from kvtrain.ps.core.shards import DTYPES, ChunkId, KeyEntry
 
 _META = "kvtrain"
@@ -32,7 +32,7 @@ def part_name(run: str, attempt: int, shard: int, view: Epoch) -> str:
 
 def write_part(
     directory: Path, name: str, shard: int, view: Epoch, chunks: Iterable[SavedChunk]
-) -> Part:
+) -> SavedPart:
     """Write the chunks of one shard; returns how the manifest names the file.
 
     Raises
@@ -70,7 +70,7 @@ def write_part(
     finally:
         temporary.unlink(missing_ok=True)
     found = tuple(saved.chunk for saved in held)
-    return Part(name, shard, view, size, checksum, found)
+    return SavedPart(name, shard, view, size, checksum, found)
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise FormatError(f"{path}: damaged ({error!s:.120})") from None
 
 
-def check_part(directory: Path, part: Part) -> None:
+def check_part(directory: Path, part: SavedPart) -> None:
     """Compare a file with what the manifest says of it.
 
     Raises
@@ -102,7 +102,7 @@ def check_part(directory: Path, part: Part) -> None:
         raise FormatError(f"{path}: damaged (its SHA-256 does not match the manifest's)")
 
 
-def read_part(directory: Path, part: Part, entries: dict[int, KeyEntry]) -> list[SavedChunk]:
+def read_part(directory: Path, part: SavedPart, entries: dict[int, KeyEntry]) -> list[SavedChunk]:
     """The chunks of a part, checked against the manifest and the directory of keys.
 
     Raises

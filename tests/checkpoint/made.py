@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kvtrain.checkpoint import FORMAT, CheckpointDirectory, Found, Manifest, StoreInfo
+from kvtrain.checkpoint import FORMAT, CheckpointDirectory, Found, Manifest
 from kvtrain.checkpoint.parts import part_name, write_part
 from kvtrain.ps.core.membership import Epoch
-from kvtrain.ps.core.saved import SavedChunk
+from kvtrain.ps.core.saved import SavedChunk, SavedStore
 from kvtrain.ps.core.shards import KeyEntry, KeySpec, make_entry
 
 VIEW = Epoch(1, 3)
@@ -61,7 +61,7 @@ def save(path: Path, attempt: int, step: int, scale: float = 1.0, shards: int = 
             servers=1,
             chunk_bytes=64,
             shards=shards,
-            stores=(StoreInfo(0, "dist_sync", True, step, "sgd", {"learning_rate": 0.5}, 1),),
+            stores=(SavedStore(0, "dist_sync", True, step, "sgd", {"learning_rate": 0.5}),),
             keys=tuple(entries()),
             parts=parts,
         )

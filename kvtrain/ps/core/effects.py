@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.membership import Epoch, NodeId
 from kvtrain.ps.core.messages import Message
+from kvtrain.ps.core.saved import SavedChunk, SavedJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +56,34 @@ class Note:
     text: str
 
 
-Effect = Send | Complete | Fail | Journal | Stop | Note
+@dataclass(frozen=True, slots=True)
+class SavePart:
+    """Write chunks of one shard to a file; answered with PartWritten."""
+
+    attempt: int
+    directory: str
+    file: str
+    shard: int
+    view: Epoch
+    chunks: tuple[SavedChunk, ...] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadShards:
+    """Read these shards from a checkpoint's manifest; answered with ShardsLoaded."""
+
+    manifest: str
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Write the manifest of a checkpoint, last of all; answered with Published."""
+
+    attempt: int
+    directory: str
+    job: SavedJob
+
+
+Disk = SavePart | LoadShards | Publish
+Effect = Send | Complete | Fail | Journal | Stop | Note | Disk

@@ -8,10 +8,20 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kvtrain.errors import KVTrainError
-from kvtrain.ps.core.effects import Effect, Journal, Note, Send, Stop
+from kvtrain.ps.core.effects import (
+    Effect,
+    Journal,
+    LoadShards,
+    Note,
+    Publish,
+    SavePart,
+    Send,
+    Stop,
+)
 from kvtrain.ps.core.membership import LAUNCHER, NodeId
 from kvtrain.ps.core.messages import LauncherStop, Message, PeerExited, PeerStarted
 from kvtrain.ps.core.story import Story, is_broken
+from kvtrain.ps.net.disk import DiskThread
 from kvtrain.ps.net.journal import JournalFile
 from kvtrain.ps.net.transport import Links
 
@@ -60,6 +70,8 @@ class Loop:
         Called once per turn (a server counts its turns for the heartbeat).
     story : Story, optional
         Keeps the last events; told when the protocol is broken.
+    disk : DiskThread, optional
+        Writes and reads checkpoints.
     """
 
     def __init__(
@@ -71,6 +83,7 @@ class Loop:
         to_launcher: Callable[[Message], None] | None = None,
         turn: Callable[[], None] | None = None,
         story: Story | None = None,
+        disk: DiskThread | None = None,
     ) -> None:
         self._core = core
         self._links = links
@@ -79,8 +92,11 @@ class Loop:
         self._to_launcher = to_launcher
         self._turn = turn
         self._story = story
+        self._disk = disk
         #: messages from this process itself (the launcher's pipe)
         self.inbox: list[Message] = []
+        if disk is not None:
+            links.watch(disk.descriptor, lambda: self.inbox.extend(disk.answers()))
 
     def run(self) -> Exception | None:
         """Until the core stops; returns its error."""
@@ -92,6 +108,8 @@ class Loop:
             return stop.error
         finally:
             self._journal.close()
+            if self._disk is not None:
+                self._disk.close()
 
     def _once(self) -> None:
         now = time.monotonic()
@@ -146,6 +164,8 @@ class Loop:
                     self._links.send(to, message, self._core.node)
                 case Journal(record):
                     self._journal.write(record)
+                case SavePart() | LoadShards() | Publish() if self._disk is not None:
+                    self._disk.submit(effect)
                 case Note(text):
                     self._note(text)
                 case Stop(error):
