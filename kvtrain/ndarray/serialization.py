@@ -1,29 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MXNet's binary ``.params`` format: lists and dicts of dense arrays.
+"""MXNet's binary ``.params`` format: lists and dicts of dense and sparse arrays.
 
 A file is: magic 0x112, a reserved word, the number of arrays, the arrays, the number of names,
 the names (all lengths uint64, little-endian). An array is: a magic number that tells the
-version, storage type, shape, context, type code, values. Written is version 2; versions 1, 2,
-3 and the one before version numbers are read. Every length is checked before it is used.
+version, storage type, shape of the stored values (sparse ones only), shape, context, type code,
+type and shape of each list of indices (sparse), values, indices. Written is version 2; versions
+1, 2, 3 and the one before version numbers are read. No length is trusted: each is compared with
+the bytes that are left before anything is made of it, and indices are checked.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from kvtrain.context import cpu
 from kvtrain.errors import FormatError, OperatorError
+from kvtrain.kernels.stored import Csr, Rows
 from kvtrain.ndarray.array import NDArray
+from kvtrain.ndarray.stored.array import raw_of, wrap
 
 _FILE = 0x112
 _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
-_TYPES = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool", "int16")
+_TYPES = (
+    "float32",
+    "float64",
+    "float16",
+    "uint8",
+    "int32",
+    "int8",
+    "int64",
+    "bool",
+    "int16",
+    "uint16",
+    "uint32",
+    "uint64",
+)
+_BFLOAT16 = 12
 _CODES = {np.dtype(name): code for code, name in enumerate(_TYPES)}
+_DENSE, _ROW_SPARSE, _CSR = 0, 1, 2
 _MAX_DIMENSIONS = 32
+#: bytes that an array may claim to have if made dense: what fits an address
+_MAX_BYTES = 1 << 62
 
 
 class _Reader:
@@ -54,82 +77,153 @@ class _Reader:
             raise self.error(f"{n} {what} cannot fit in the rest of the file")
         return int(n)
 
+    def shape(self, dimensions: int, form: str) -> tuple[int, ...]:
+        """A shape of that many dimensions, none of them negative."""
+        if not 0 <= dimensions <= _MAX_DIMENSIONS:
+            raise self.error(f"an array of {dimensions} dimensions")
+        shape = self.unpack(form * dimensions)
+        if any(n < 0 for n in shape) or math.prod(max(n, 1) for n in shape) * 8 > _MAX_BYTES:
+            raise self.error(f"a shape of {shape}")
+        return shape
 
-def _read_shape(reader: _Reader, dimensions: int, form: str) -> tuple[int, ...]:
-    if not 0 <= dimensions <= _MAX_DIMENSIONS:
-        raise reader.error(f"an array of {dimensions} dimensions")
-    shape = reader.unpack(form * dimensions)
-    if any(n < 0 for n in shape):
-        raise reader.error(f"a shape of {shape}")
-    return shape
+    def dtype(self, code: int) -> np.dtype[Any]:
+        if code == _BFLOAT16:
+            return np.dtype("uint16")
+        if not 0 <= code < len(_TYPES):
+            raise self.error(f"type code {code}; known: 0 to {_BFLOAT16}")
+        return np.dtype(_TYPES[code])
+
+    def values(self, shape: tuple[int, ...], code: int) -> Any:
+        """Values of a type code, as a new array."""
+        kind = self.dtype(code)
+        found = np.frombuffer(
+            self.take(math.prod(shape) * kind.itemsize), kind.newbyteorder("<")
+        ).reshape(shape)
+        if code == _BFLOAT16:  # there is no such type here; float32 holds every value of it
+            return (found.astype(np.uint32) << 16).view(np.float32)
+        if kind == np.bool_:
+            return found.view(np.uint8) != 0
+        return found.astype(kind)
+
+
+def _none() -> NDArray:
+    """An array that was never given a shape."""
+    return NDArray(np.empty((0,), np.float32), cpu())
 
 
 def _read_array(reader: _Reader) -> NDArray:
     (magic,) = reader.unpack("I")
     if magic in (_V2, _V3):
         (storage,) = reader.unpack("i")
-        if storage != 0:
-            raise reader.error(f"storage type {storage}; only dense arrays (0) can be read")
+        if storage in (_ROW_SPARSE, _CSR):
+            return _read_sparse(reader, storage)
+        if storage != _DENSE:
+            raise reader.error(f"storage type {storage}; known: 0 dense, 1 row_sparse, 2 csr")
         (dimensions,) = reader.unpack("i")
-        if (dimensions == 0 and magic == _V2) or dimensions < 0:
-            return NDArray(np.empty((0,), np.float32), cpu())  # an array never given a shape
-        shape = _read_shape(reader, dimensions, "q")
+        if (dimensions == 0 and magic == _V2) or dimensions == -1:
+            return _none()
+        shape = reader.shape(dimensions, "q")
     elif magic == _V1:
-        shape = _read_shape(reader, reader.unpack("I")[0], "q")
+        shape = reader.shape(reader.unpack("I")[0], "q")
     else:  # the number of dimensions stands where a magic number would
-        shape = _read_shape(reader, magic, "I")
-    if not shape and magic not in (_V3,):
-        return NDArray(np.empty((0,), np.float32), cpu())
+        shape = reader.shape(magic, "I")
+    if not shape and magic != _V3:
+        return _none()
     reader.unpack("ii")  # the context it was saved from
     (code,) = reader.unpack("i")
-    if not 0 <= code < len(_TYPES):
-        raise reader.error(f"type code {code}; known: 0 to {len(_TYPES) - 1}")
-    dtype = np.dtype(_TYPES[code])
-    size = 1
-    for n in shape:
-        size *= n
-    values = np.frombuffer(reader.take(size * dtype.itemsize), dtype.newbyteorder("<"))
-    return NDArray(values.astype(dtype).reshape(shape), cpu())
+    return NDArray(reader.values(shape, code), cpu())
 
 
-def _write_array(array: NDArray) -> bytes:
-    raw = np.ascontiguousarray(array._read())
+def _read_sparse(reader: _Reader, storage: int) -> NDArray:
+    stored = reader.shape(reader.unpack("i")[0], "q")
+    shape = reader.shape(reader.unpack("i")[0], "q")
+    reader.unpack("ii")
+    (code,) = reader.unpack("i")
+    lists = []
+    for _ in range(1 if storage == _ROW_SPARSE else 2):
+        (kind,) = reader.unpack("i")
+        if reader.dtype(kind).kind not in "iu":
+            raise reader.error(f"indices of type code {kind}, which are no whole numbers")
+        lists.append((reader.shape(reader.unpack("i")[0], "q"), kind))
+    values = reader.values(stored, code)
+    indices = [reader.values(*part).astype(np.int64) for part in lists]
+    if storage == _ROW_SPARSE:
+        parts: Any = Rows(indices[0], values, shape)
+    else:
+        parts = Csr(values, indices[1], indices[0], shape)
+    wrong = parts.problem() if shape else "a sparse array without dimensions"
+    if wrong is not None:
+        raise reader.error(wrong)
+    return wrap(parts, cpu())
+
+
+def _little(raw: Any) -> bytes:
+    kind = raw.dtype.newbyteorder("<")
+    data: bytes = np.ascontiguousarray(raw).astype(kind, copy=False).tobytes()
+    return data
+
+
+def _packed_shape(shape: tuple[int, ...]) -> bytes:
+    return struct.pack(f"<i{len(shape)}q", len(shape), *shape)
+
+
+def _write_array(array: NDArray) -> Iterator[bytes]:
+    raw = raw_of(array)
     code = _CODES.get(raw.dtype)
     if code is None:
         raise OperatorError(f"save: dtype {raw.dtype} has no code in the .params format")
-    # a shape without dimensions means "no array" in version 2
-    magic = _V2 if raw.ndim else _V3
-    head = struct.pack(f"<Iii{raw.ndim}q", magic, 0, raw.ndim, *raw.shape)
-    tail = struct.pack("<iii", 1, 0, code)
-    return head + tail + raw.astype(raw.dtype.newbyteorder("<"), copy=False).tobytes()
+    kind = struct.pack("<iii", 1, 0, code)
+    if isinstance(raw, Rows | Csr):
+        rows = isinstance(raw, Rows)
+        parts = [raw.ids] if isinstance(raw, Rows) else [raw.indptr, raw.indices]
+        values = raw.values if isinstance(raw, Rows) else raw.data
+        yield struct.pack("<Ii", _V2, _ROW_SPARSE if rows else _CSR)
+        yield _packed_shape(values.shape) + _packed_shape(raw.shape) + kind
+        for part in parts:
+            yield struct.pack("<i", _CODES[part.dtype]) + _packed_shape(part.shape)
+        for part in (values, *parts):
+            yield _little(part)
+        return
+    # no dimensions mean "no array" in version 2, and a size of 0 "not known yet"
+    version = _V2 if raw.size and raw.ndim else _V3
+    yield struct.pack("<Ii", version, _DENSE) + _packed_shape(raw.shape) + kind
+    yield _little(raw)
 
 
-def dumps(data: Any) -> bytes:
-    """The bytes of a ``.params`` file; see :func:`save`."""
+def _written(data: Any) -> Iterator[bytes]:
+    """The file in parts."""
     names: list[str] = []
     if isinstance(data, NDArray):
         arrays = [data]
     elif isinstance(data, dict):
         names, arrays = list(data), list(data.values())
         if not all(isinstance(name, str) for name in names):
-            raise OperatorError("save: the keys of a dict must be str")
+            raise TypeError("save: the keys of a dict must be str")
     elif isinstance(data, list | tuple):
         arrays = list(data)
     else:
         raise OperatorError(f"save: {type(data).__name__} is no NDArray, list or dict of them")
-    if not all(isinstance(array, NDArray) for array in arrays):
-        raise OperatorError("save: every value must be an NDArray")
-    parts = [struct.pack("<QQQ", _FILE, 0, len(arrays))]
-    parts += [_write_array(array) for array in arrays]
-    parts.append(struct.pack("<Q", len(names)))
+    for array in arrays:
+        if not isinstance(array, NDArray):
+            raise TypeError(f"save: every value must be an NDArray, not {type(array).__name__}")
+        if np.dtype(array.dtype) not in _CODES:
+            raise OperatorError(f"save: dtype {array.dtype} has no code in the .params format")
+    yield struct.pack("<QQQ", _FILE, 0, len(arrays))
+    for array in arrays:
+        yield from _write_array(array)
+    yield struct.pack("<Q", len(names))
     for name in names:
         text = name.encode()
-        parts += [struct.pack("<Q", len(text)), text]
-    return b"".join(parts)
+        yield struct.pack("<Q", len(text)) + text
+
+
+def dumps(data: Any) -> bytes:
+    """The bytes of a ``.params`` file; see :func:`save`."""
+    return b"".join(_written(data))
 
 
 def save(fname: str | os.PathLike[str], data: Any) -> None:
-    """Save an array, a list of arrays, or a dict of names and arrays.
+    """Save an array, a list of arrays, or a dict of names and arrays; dense or sparse.
 
     Parameters
     ----------
@@ -138,13 +232,17 @@ def save(fname: str | os.PathLike[str], data: Any) -> None:
     data : NDArray, list of NDArray or dict of str to NDArray
         What to save.
     """
-    content = dumps(data)
+    parts = _written(data)
+    first = next(parts)  # what cannot be saved is refused before the file is opened
     with open(fname, "wb") as file:
-        file.write(content)
+        file.write(first)
+        file.writelines(parts)
 
 
 def load_frombuffer(buf: bytes, name: str = "buffer") -> Any:
     """Arrays from the bytes of a ``.params`` file: a dict if they have names, else a list."""
+    if not isinstance(buf, bytes | bytearray | memoryview):
+        raise TypeError(f"load_frombuffer: buf must be bytes, not {type(buf).__name__}")
     reader = _Reader(buf, name)
     magic, _ = reader.unpack("QQ")
     if magic != _FILE:
