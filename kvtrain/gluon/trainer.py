@@ -12,8 +12,8 @@ from kvtrain import optimizer as opt
 from kvtrain.errors import ConfigError
 from kvtrain.gluon.parameter import Parameter
 from kvtrain.gluon.parameter_dict import ParameterDict
-from kvtrain.gluon.update_policy import UpdatePolicy, choose
-from kvtrain.kvstore import KVStore
+from kvtrain.gluon.update_policy import UpdatePolicy, choose, custom
+from kvtrain.kvstore import KVStoreBase
 from kvtrain.kvstore import create as create_store
 
 
@@ -50,7 +50,7 @@ class Trainer:
         self._compression = compression_params
         self._wanted = update_on_kvstore
         self._store_given = kvstore
-        self._store: KVStore | None = None
+        self._store: Any = None
         self._policy: UpdatePolicy | None = None
         self._contexts = self._check_contexts()
         self._updaters = [opt.get_updater(self._optimizer) for _ in self._contexts]
@@ -100,7 +100,7 @@ class Trainer:
         given = self._store_given
         kind = given if given is None or isinstance(given, str) else given.type
         contexts = (
-            max(2, len(self._contexts)) if isinstance(given, KVStore) else len(self._contexts)
+            max(2, len(self._contexts)) if isinstance(given, KVStoreBase) else len(self._contexts)
         )
         policy = choose(
             kind,
@@ -110,7 +110,8 @@ class Trainer:
             any(p._grad_stype != "default" for p in self._params),
         )
         if policy.store:
-            self._store = given if isinstance(given, KVStore) else create_store(given)
+            self._store = given if isinstance(given, KVStoreBase) else create_store(given)
+            policy = custom(policy, self._store, self._wanted)
             if self._compression:
                 self._store.set_gradient_compression(self._compression)
             if policy.on_store:
@@ -129,7 +130,7 @@ class Trainer:
         if dense:
             names = [p.name for p in dense]
             values = [p.list_data()[0] for p in dense]
-            self._store.broadcast(names, values, out=[p.list_data() for p in dense])
+            self._store._broadcast(names, values, [p.list_data() for p in dense])
         for parameter in ready:
             if parameter._stype != "default":  # its rows are pulled when they are asked for
                 self._store.init(parameter.name, parameter._arrays()[0])
@@ -155,7 +156,7 @@ class Trainer:
             self._store._replace(parameter.name, parameter)  # local stores take it over
 
     @property
-    def kvstore(self) -> KVStore | None:
+    def kvstore(self) -> Any:
         """The store, once the first step has opened it."""
         return self._store
 
@@ -303,7 +304,8 @@ class Trainer:
         self._init_params()
         if policy.on_store and self._store is not None:
             self._store.load_optimizer_states(fname)
-            loaded = self._store._updater.optimizer if self._store._updater else None
+            held = getattr(self._store, "_updater", None)
+            loaded = held.optimizer if held else None
         else:
             with open(fname, "rb") as file:
                 states = file.read()

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from kvtrain.errors import ConfigError
+from kvtrain.kvstore import KVStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +73,21 @@ def choose(
     if sparse_grads and wanted is None:
         wanted = distributed  # in one process the rows are better updated in place
     return UpdatePolicy(store=True, on_store=wanted is not False)
+
+
+def custom(policy: UpdatePolicy, store: Any, wanted: bool | None) -> UpdatePolicy:
+    """The policy for an opened store: one of a class of somebody else says what it can.
+
+    Raises
+    ------
+    ConfigError
+        The optimizer is wanted in a store that cannot run one.
+    """
+    if isinstance(store, KVStore):
+        return policy
+    capable = bool(store.is_capable("optimizer"))
+    if wanted and not capable:
+        raise ConfigError(
+            f"update_on_kvstore=True: the store {type(store).__name__} cannot run an optimizer"
+        )
+    return UpdatePolicy(store=True, on_store=capable and wanted is not False)

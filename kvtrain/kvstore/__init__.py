@@ -22,6 +22,7 @@ from kvtrain.errors import ConfigError, NotLaunched, UnknownName
 from kvtrain.kvstore.base import KVStore
 from kvtrain.kvstore.dist import DistKVStore
 from kvtrain.kvstore.local import LocalKVStore
+from kvtrain.kvstore.plugin import KVStoreBase
 from kvtrain.ps.core.clocks import mode
 from kvtrain.ps.net.client import worker_node
 
@@ -45,13 +46,14 @@ _DISTRIBUTED = {
 }
 
 
-def create(name: str = "local", *, staleness: int | None = None) -> KVStore:
+def create(name: str = "local", *, staleness: int | None = None) -> KVStoreBase:
     """A new store.
 
     Parameters
     ----------
     name : str
-        Exactly one of the types in the table above.
+        Exactly one of the types in the table above, or, in any case, the name of a class that
+        was registered with ``KVStoreBase.register``.
     staleness : int, optional
         For ``dist_ssp``: how many steps a worker may be ahead of the slowest live one when it
         reads; default 0.
@@ -67,12 +69,15 @@ def create(name: str = "local", *, staleness: int | None = None) -> KVStore:
     """
     if not isinstance(name, str):
         raise TypeError("name must be a string")
+    if name in KVStoreBase.kv_registry and name not in (*_LOCAL, *_DISTRIBUTED):
+        return KVStoreBase.kv_registry.get(name)()
     if name in _LOCAL:
         if staleness is not None:
             raise ConfigError(f"kv.create({name!r}): staleness={staleness!r} is for dist_ssp only")
         return LocalKVStore(name)
     if name not in _DISTRIBUTED:
-        raise UnknownName("kvstore type", name, tuple(sorted([*_LOCAL, *_DISTRIBUTED])))
+        known = [*_LOCAL, *_DISTRIBUTED, *KVStoreBase.kv_registry]
+        raise UnknownName("kvstore type", name, tuple(sorted(known)))
     consistency = mode(_DISTRIBUTED[name], staleness)
     config = Config.from_environ()
     if config.role != "worker" or config.scheduler is None:
@@ -80,4 +85,4 @@ def create(name: str = "local", *, staleness: int | None = None) -> KVStore:
     return DistKVStore(name, consistency, worker_node(config), config)
 
 
-__all__ = ["KVStore", "create"]
+__all__ = ["KVStore", "KVStoreBase", "create"]

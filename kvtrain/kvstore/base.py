@@ -11,6 +11,7 @@ from typing import Any
 from kvtrain import compression
 from kvtrain.errors import ConfigError, KeyMismatch
 from kvtrain.kvstore.consistency import Consistency
+from kvtrain.kvstore.plugin import KVStoreBase
 from kvtrain.kvstore.rows import rows_for
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Updater, get_updater
@@ -19,7 +20,7 @@ Key = str | int
 Updating = Callable[[Any, NDArray, NDArray], None]
 
 
-class KVStore(ABC):
+class KVStore(KVStoreBase, ABC):
     """Key-value store of arrays, shared by contexts or by the workers of a job.
 
     Made by :func:`kvtrain.kv.create`. A key is a str or an int, one kind per store. Values are
@@ -148,6 +149,11 @@ class KVStore(ABC):
         """Initialise keys, then pull rank 0's values into `out`."""
         self.init(key, value)
         self.pull(key, out, priority, ignore_sparse=False)
+
+    def _broadcast(
+        self, names: list[str], values: list[NDArray], outs: list[list[NDArray]]
+    ) -> None:
+        self.broadcast(names, values, out=outs)
 
     def _push_pull(
         self,
