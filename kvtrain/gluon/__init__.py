@@ -2,7 +2,7 @@
 """``mx.gluon``: networks, losses, data, training."""
 
 from kvtrain import metric
-from kvtrain.gluon import contrib, data, loss, nn, rnn, utils
+from kvtrain.gluon import contrib, data, loss, model_zoo, nn, rnn, utils
 from kvtrain.gluon.block import Block, HybridBlock
 from kvtrain.gluon.constant import Constant
 from kvtrain.gluon.parameter import Parameter
@@ -20,6 +20,7 @@ __all__ = [
     "data",
     "loss",
     "metric",
+    "model_zoo",
     "nn",
     "rnn",
     "utils",
