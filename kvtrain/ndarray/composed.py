@@ -161,6 +161,23 @@ def RNN(
     return call(find("_rnn"), tuple(inputs), {**attrs, "p": p, "out": out})
 
 
+def LeakyReLU(data: NDArray, *args: Any, **kwargs: Any) -> Any:
+    """leaky, prelu (slope learned: `gamma`), elu, selu, gelu, or rrelu.
+
+    rrelu (Xu, Wang, Chen and Li, 2015): in training a slope from ``[lower_bound, upper_bound)``
+    is drawn for each element, in prediction it is their mean.
+    """
+    op = find("LeakyReLU")
+    if kwargs.get("act_type") != "rrelu" or not state_flags.training:
+        return call(op, (data, *args), kwargs)
+    low = kwargs.get("lower_bound", op.attrs["lower_bound"])
+    high = kwargs.get("upper_bound", op.attrs["upper_bound"])
+    slopes = random.uniform(low, high, data.shape, ctx=data._ctx)._read()
+    raw = data._read()
+    mask = np.where(raw > 0, 1, slopes).astype(raw.dtype)
+    return call(find("_mask"), (data,), {"mask": mask, "out": kwargs.get("out")})
+
+
 def log_sigmoid(data: NDArray) -> NDArray:
     """Logarithm of the sigmoid."""
     negative: NDArray = invoke(find("negative"), [data], {})

@@ -55,8 +55,9 @@ def _leaky_vjp(
     upper_bound: float,
 ) -> tuple[Any, ...]:
     positive, negative = g * (a > 0), g * (a <= 0)
-    if act_type == "leaky":
-        return (positive + negative * slope,)
+    if act_type in ("leaky", "rrelu"):
+        mean = slope if act_type == "leaky" else (lower_bound + upper_bound) / 2
+        return (positive + negative * mean,)
     if act_type == "elu":
         return (positive + negative * (out + slope),)
     if act_type == "selu":
@@ -88,7 +89,7 @@ def _leaky_relu(
     lower_bound: float = 0.125,
     upper_bound: float = 0.334,
 ) -> Any:
-    """leaky, prelu (slope learned: `gamma`), elu, selu or gelu."""
+    """leaky, prelu (slope learned: `gamma`), rrelu (random slope), elu, selu or gelu."""
     kind = data.dtype.type
     if act_type == "leaky":
         return xp.where(data > 0, data, kind(slope) * data)
@@ -102,4 +103,7 @@ def _leaky_relu(
         return data * (xp.erf(data / kind(math.sqrt(2))) + 1) * kind(0.5)
     if act_type == "prelu":
         return xp.where(data > 0, data, _gamma_shape(xp, data, gamma[0]) * data)
-    raise ValueError(f"LeakyReLU: act_type={act_type!r}; known: leaky, prelu, elu, selu, gelu")
+    if act_type == "rrelu":
+        # in prediction; in training the slopes are drawn, see nd.LeakyReLU
+        return xp.where(data > 0, data, kind((lower_bound + upper_bound) / 2) * data)
+    raise ValueError(f"act_type={act_type!r}; known: leaky, prelu, rrelu, elu, selu, gelu")

@@ -224,3 +224,13 @@ def _smooth_l1(xp: Any, data: Any, /, *, scalar: float = 1.0) -> Any:
     s = data.dtype.type(scalar * scalar)
     size = xp.abs(data)
     return xp.where(size < 1 / s, data.dtype.type(0.5) * s * data * data, size - 0.5 / s)
+
+
+@op(
+    "hard_sigmoid",
+    vjp=lambda xp, g, out, a, *, alpha, beta: (g * (out > 0) * (out < 1) * alpha,),
+)
+def _hard_sigmoid(xp: Any, data: Any, /, *, alpha: float = 0.2, beta: float = 0.5) -> Any:
+    """``min(max(alpha * x + beta, 0), 1)``."""
+    kind = data.dtype.type
+    return xp.clip(kind(alpha) * data + kind(beta), kind(0), kind(1))

@@ -184,6 +184,11 @@ CASES += [
     Case("_scatter_minus_scalar", [x(2, 3)], {"scalar": 2.0}),
 ]
 SPECIAL = {
+    "SVMOutput",
+    "MakeLoss",
+    "_contrib_gradientmultiplier",
+    "_contrib_round_ste",
+    "_contrib_sign_ste",
     "BlockGrad",
     "make_loss",
     "SoftmaxOutput",

@@ -162,3 +162,17 @@ CASES += [
     _rnn("gru", use_sequence_length=True),
     _rnn("lstm", lstm_state_clip_min=-0.3, lstm_state_clip_max=0.3),
 ]
+
+
+_LENGTHS = np.array([2.0, 1.0])
+CASES += [
+    Case("hard_sigmoid", [x(2, 4) * 2], {"alpha": 0.3}),
+    Case("softmin", [x(2, 3)], {"temperature": 1.5}),
+    Case("softmax", [x(2, 3), _LENGTHS], {"use_length": True}, [0]),
+    Case("SoftmaxActivation", [x(2, 3, 2)], {"mode": "channel"}),
+    Case("CTCLoss", [x(4, 2, 3) / 3, np.array([[1.0, 2.0], [1.0, 0.0]])], {}, [0]),
+    Case("amp_cast", [x(2, 3)], {"dtype": "float64"}),
+    Case("amp_multicast", [x(2, 3), x(2)], {"num_outputs": 2}),
+    Case("_contrib_div_sqrt_dim", [x(2, 3)]),
+    Case("_contrib_quadratic", [x(2, 3)], {"a": 1.5, "b": 0.5, "c": 1.0}),
+]
