@@ -73,7 +73,8 @@ def ctc(
             moved = _log_sum(after, _shifted(after, -1), _shifted(after, -2) + next_jump)
         else:
             moved = beta
-        beta = np.where((t == data_lengths - 1)[:, None], final, moved)
+        ends = np.equal(data_lengths - 1, t)
+        beta = np.where(ends[:, None], final, moved)
         weight = np.exp(alphas[t] + beta - total[:, None])
         weight = np.where(np.isfinite(weight) & (t < data_lengths)[:, None], weight, 0)
         np.add.at(posteriors[t], (rows[:, None], states), weight)
