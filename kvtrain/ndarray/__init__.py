@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from kvtrain.ndarray import arithmetic, gradient, namespace, random, sparse
+from kvtrain.ndarray import arithmetic, gradient, namespace, random, sparse, update
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.composed import (
     RNN,
@@ -32,12 +32,21 @@ from kvtrain.ndarray.creation import (
 )
 from kvtrain.ndarray.serialization import load, load_frombuffer, save
 from kvtrain.ndarray.storage import settle_all
+from kvtrain.ndarray.update_many import (
+    all_finite,
+    multi_all_finite,
+    multi_lars,
+    multi_sum_sq,
+    reset_arrays,
+)
 
 _functions = namespace.install()
 family = namespace.family
 arithmetic.install()
 gradient.install()
 _functions.update(arithmetic.FUNCTIONS)
+_functions.update(update.FUNCTIONS)
+_functions.update({f"_contrib_{n}": f for n, f in update.CONTRIB.items()})
 ElementWiseSum = add_n
 random_uniform = random.uniform
 random_normal = random.normal
@@ -67,6 +76,7 @@ __all__ = [
     "LeakyReLU",
     "NDArray",
     "add_n",
+    "all_finite",
     "arange",
     "array",
     "concatenate",
@@ -79,8 +89,12 @@ __all__ = [
     "load_frombuffer",
     "log_sigmoid",
     "moveaxis",
+    "multi_all_finite",
+    "multi_lars",
+    "multi_sum_sq",
     "ones",
     "random",
+    "reset_arrays",
     "save",
     "sparse",
     "split_v2",
