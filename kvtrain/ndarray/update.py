@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 CONTRIB: dict[str, Callable[..., Any]] = {}
 _REQUIRED = object()
-_COMMON = {"wd": 0.0, "rescale_grad": 1.0, "clip_gradient": -1.0}
+_COMMON: dict[str, Any] = {"wd": 0.0, "rescale_grad": 1.0, "clip_gradient": -1.0}
 _BOUNDS = ("clip_gradient", "clip_grad", "clip_weights", "lower_bound", "upper_bound")
 
 
@@ -112,7 +112,7 @@ def _define(name: str, states: Sequence[str] = (), contrib: bool = False, **attr
         place[known] = function
 
 
-_LAZY = {**_COMMON, "lazy_update": True}
+_LAZY: dict[str, Any] = {**_COMMON, "lazy_update": True}
 _define("sgd_update", lr=_REQUIRED, **_LAZY)
 _define("sgd_mom_update", ["mom"], lr=_REQUIRED, momentum=0.0, **_LAZY)
 _define("nag_mom_update", ["mom"], lr=_REQUIRED, momentum=0.0, **_COMMON)
