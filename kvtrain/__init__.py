@@ -11,6 +11,7 @@ import importlib
 from typing import Any
 
 from kvtrain._version import __version__
+from kvtrain.config import foreign_role, is_command
 
 #: public name -> (module, attribute or None for the module itself)
 _LAZY: dict[str, tuple[str, str | None]] = {
@@ -80,3 +81,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY])
+
+
+def _become_a_role() -> None:
+    """MXNet's own launchers start schedulers and servers by the user's script."""
+    if not is_command() and foreign_role() is not None:
+        importlib.import_module("kvtrain.commands.foreign").become()
+
+
+_become_a_role()

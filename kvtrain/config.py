@@ -84,6 +84,12 @@ class Config:
     server_memory: int = 0
     #: host that servers listen on with tcp
     host: str = "127.0.0.1"
+    #: a launcher of MXNet's named the scheduler (DMLC_PS_ROOT_URI)
+    foreign: bool = False
+    #: network interface whose address servers announce (DMLC_INTERFACE)
+    interface: str | None = None
+    #: listen beyond this machine without encryption, and without a token if there is none
+    insecure: bool = False
     #: modules that servers import before they start, separated by commas
     imports: str | None = None
     #: the launcher's own output is a terminal
@@ -150,9 +156,50 @@ def _from_dmlc(env: Mapping[str, str], found: dict[str, Any]) -> None:
     for name, field in (("DMLC_NUM_WORKER", "num_workers"), ("DMLC_NUM_SERVER", "num_servers")):
         if env.get(name) and field not in found:
             found[field] = _parse(name, env[name], "int")
+    if env.get("DMLC_INTERFACE") and "interface" not in found:
+        found["interface"] = env["DMLC_INTERFACE"]
+    bound = env.get("MXNET_KVSTORE_BIGARRAY_BOUND")
+    if bound and "chunk_bytes" not in found:
+        elements = _parse("MXNET_KVSTORE_BIGARRAY_BOUND", bound, "int")
+        found["chunk_bytes"] = min(max(4 * elements, _SMALLEST_CHUNK), _LARGEST_CHUNK)
     host, port = env.get("DMLC_PS_ROOT_URI"), env.get("DMLC_PS_ROOT_PORT")
     if host and port and "scheduler" not in found:
+        if not 0 < _parse("DMLC_PS_ROOT_PORT", port, "int") < 65536:
+            raise ConfigError(f"DMLC_PS_ROOT_PORT={port!r}: expected a port, 1 to 65535")
         found["scheduler"] = f"tcp://{host}:{port}"
+        found["foreign"] = True
+
+
+#: chunks of an array above MXNET_KVSTORE_BIGARRAY_BOUND: not so many that headers outweigh data
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 4 << 10, 64 << 20
+
+
+def foreign_role(environ: Mapping[str, str] | None = None) -> str | None:
+    """``server`` or ``scheduler`` if MXNet's own launcher started this process as that.
+
+    Raises
+    ------
+    ConfigError
+        The role is unknown, or where the scheduler is was not said.
+    """
+    env = os.environ if environ is None else environ
+    role = env.get("DMLC_ROLE")
+    if not role or env.get("KVTRAIN_ROLE") or role == "worker":
+        return None
+    if role not in ROLES:
+        raise ConfigError(f"DMLC_ROLE={role!r}: expected one of {', '.join(ROLES)}")
+    wanted = ["DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT"]
+    if role == "scheduler":
+        wanted += ["DMLC_NUM_WORKER", "DMLC_NUM_SERVER"]
+    missing = [name for name in wanted if not env.get(name)]
+    if missing:
+        raise ConfigError(f"DMLC_ROLE={role}, but {', '.join(missing)} is not set")
+    return role
+
+
+def is_command() -> bool:
+    """Whether this process is the ``kvtrain`` command and no user's script."""
+    return "launcher" in sys.modules or sys.orig_argv[1:3] == ["-m", "kvtrain"]
 
 
 def launched(environ: Mapping[str, str] | None = None) -> bool:

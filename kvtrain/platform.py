@@ -52,6 +52,51 @@ def host_name() -> str:
     return socket.gethostname()
 
 
+def resolve(host: str) -> str:
+    """IPv4 address of a host name; the name itself if it has none."""
+    try:
+        return str(socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
+    except (OSError, UnicodeError):
+        return host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine's loopback interface."""
+    return resolve(host).startswith("127.")
+
+
+def is_own_address(host: str) -> bool:
+    """Whether `host` is an address of this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((resolve(host), 0))
+        except (OSError, UnicodeError):
+            return False
+    return resolve(host) != "0.0.0.0"
+
+
+def address_towards(host: str, port: int) -> str:
+    """This machine's address on the way to `host`; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((resolve(host), port))
+        except (OSError, UnicodeError):
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def interface_address(name: str) -> str | None:
+    """IPv4 address of a network interface; None if it has none or cannot be asked."""
+    if fcntl is None or not LINUX:
+        return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            answer = fcntl.ioctl(probe.fileno(), 0x8915, name.encode()[:15].ljust(256, b"\0"))
+        except OSError:
+            return None
+    return socket.inet_ntoa(answer[20:24])
+
+
 def user_id() -> str:
     """What tells users of one machine apart in paths."""
     return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()

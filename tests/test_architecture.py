@@ -28,7 +28,7 @@ MODELS = (
     "kvtrain.metric",
 )
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "kvtrain": ("kvtrain._version",),
+    "kvtrain": ("kvtrain._version", "kvtrain.config"),
     "kvtrain.__main__": ("launcher",),
     "kvtrain._version": (),
     "kvtrain.errors": (),
@@ -84,7 +84,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "kvtrain.recordio",
         "kvtrain.gluon",
     ),
-    "kvtrain.commands": (*MODELS, "kvtrain.ps", "kvtrain.checkpoint"),
+    "kvtrain.commands": (*MODELS, "kvtrain.ps", "kvtrain.checkpoint", "kvtrain.commands"),
     "kvtrain.testing": ("kvtrain",),
     "launcher": (*BASE, "launcher"),
 }

@@ -20,6 +20,23 @@ def _given(config: Config, **fields: Any) -> Config:
     return replace(config, **{name: value for name, value in fields.items() if value is not None})
 
 
+def import_named(config: Config, more: tuple[str, ...] = ()) -> None:
+    """Import the modules that make a user's classes known.
+
+    Raises
+    ------
+    ConfigError
+        One cannot be imported.
+    """
+    named = [name for name in (config.imports or "").split(",") if name]
+    sys.path.insert(0, "")
+    for module in (*named, *more):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigError(f"--import {module}: {error}") from None
+
+
 def scheduler(
     address: str,
     workers: int | None,
@@ -45,12 +62,5 @@ def server(
     config = _given(
         Config.from_environ(), scheduler=address, host=host, rank=rank, token_file=token_file
     )
-    named = [name for name in (config.imports or "").split(",") if name]
-    sys.path.insert(0, "")
-    for module in (*named, *imports):
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ConfigError(f"--import {module}: {error}") from None
-
+    import_named(config, imports)
     return run_server(config, Optimizer.from_config)

@@ -25,6 +25,7 @@ from kvtrain.kvstore.local import LocalKVStore
 from kvtrain.kvstore.plugin import KVStoreBase
 from kvtrain.ps.core.clocks import mode
 from kvtrain.ps.net.client import worker_node
+from kvtrain.ps.net.foreign import prepare
 
 _LOCAL = (
     "local",
@@ -82,6 +83,7 @@ def create(name: str = "local", *, staleness: int | None = None) -> KVStoreBase:
     config = Config.from_environ()
     if config.role != "worker" or config.scheduler is None:
         raise NotLaunched(name)
+    config = prepare(config)
     return DistKVStore(name, consistency, worker_node(config), config)
 
 
