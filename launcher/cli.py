@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from kvtrain import __version__
+from kvtrain.config import Config
 from kvtrain.errors import KVTrainError
 from launcher import rundir, spec, worker
 from launcher.checkpoint import checkpoint
@@ -69,6 +70,8 @@ def launch(command: tuple[str, ...], config: str | None, **given: Any) -> None:
 
     held = spec.from_toml(config) if config else {}
     held |= {name: value for name, value in given.items() if value not in (None, ())}
+    if held.get("transport", "auto") == "auto":
+        held["transport"] = Config.from_environ().transport
     sys.exit(job.launch(JobSpec(command=command, **held)))
 
 

@@ -114,7 +114,7 @@ def _common(spec: JobSpec, place: Place) -> dict[str, str]:
         "KVTRAIN_JOB": place.job,
         "KVTRAIN_RUN_DIR": place.run_dir,
         "KVTRAIN_TOKEN_FILE": place.token_file,
-        "KVTRAIN_TRANSPORT": "tcp" if spec.uses_tcp else "ipc",
+        "KVTRAIN_TRANSPORT": spec.transport,
         "KVTRAIN_HOST": spec.host,
         "KVTRAIN_JOIN_TIMEOUT": repr(spec.join_timeout),
         "KVTRAIN_ROUND_TIMEOUT": repr(spec.round_timeout),

@@ -34,6 +34,8 @@ class ScribblingMemory:
         reads a slot too late gets right values.
     """
 
+    message_bytes = 512
+
     def __init__(self, tell: bool = False) -> None:
         self._tell = tell
         self._slots: list[ScribbledSlot] = []

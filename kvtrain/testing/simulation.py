@@ -14,11 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from kvtrain.errors import JobError, JobStopped, KVTrainError, ServerLost, WorkerLost
 from kvtrain.optimizer import Optimizer
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
-from kvtrain.ps.core.effects import Complete, Effect, Fail, Send, Stop
+from kvtrain.ps.core.effects import Complete, Copy, Effect, Fail, Send, Stop
 from kvtrain.ps.core.joining import Identity
 from kvtrain.ps.core.membership import LAUNCHER, SCHEDULER, NodeId, Role
 from kvtrain.ps.core.scheduler import SchedulerCore
@@ -258,6 +260,8 @@ class Simulation:
                         for entry in message.entries:
                             self.witness.entries[entry.id] = entry
                     self._send(process, to, message)
+                case Copy(target, source):
+                    np.copyto(target, source)
                 case Complete(number, value):
                     self._completed(process, number, value)
                 case Fail(number, error):

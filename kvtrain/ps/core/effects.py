@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from kvtrain.ps.core.membership import Epoch, NodeId
 from kvtrain.ps.core.messages import Message
 from kvtrain.ps.core.saved import SavedChunk, SavedJob
@@ -17,6 +19,14 @@ class Send:
 
     to: NodeId
     message: Message
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Copy:
+    """Copy `source` to `target` before what follows, and before the program goes on."""
+
+    target: np.ndarray[Any, Any]
+    source: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +96,4 @@ class Publish:
 
 
 Disk = SavePart | LoadShards | Publish
-Effect = Send | Complete | Fail | Journal | Stop | Note | Disk
+Effect = Send | Copy | Complete | Fail | Journal | Stop | Note | Disk

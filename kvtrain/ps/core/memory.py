@@ -29,6 +29,9 @@ class Slot(Protocol):
 class Memory(Protocol):
     """Hands out slots."""
 
+    #: how much of it one message may describe: more where descriptors travel, not bytes
+    message_bytes: int
+
     def take(self, nbytes: int) -> Slot:
         """A slot of `nbytes`, aligned at 64, for the taker to write."""
 
@@ -83,6 +86,8 @@ class HeapSlot:
 
 class HeapMemory:
     """Private memory: a fresh block for each slot."""
+
+    message_bytes = 1 << 20
 
     def take(self, nbytes: int) -> HeapSlot:
         """A slot of its own."""

@@ -27,7 +27,11 @@ Array = np.ndarray[Any, Any]
 
 
 class Kept:
-    """A key's contribution in a slot, until each of its chunks is acknowledged."""
+    """A key's contribution in a slot, until each of its chunks is acknowledged.
+
+    Whoever posts it copies it there, chunk by chunk, so that the first ones are on their way
+    while the last ones are copied.
+    """
 
     __slots__ = ("_left", "_memory", "_slot", "array")
 
@@ -36,7 +40,6 @@ class Kept:
         self._slot = memory.take(given.nbytes)
         self._left = chunks
         self.array: Array = self._slot.data.view(given.dtype)
-        np.copyto(self.array, given)
 
     def acknowledged(self) -> None:
         """One of the chunks needs its bytes no more."""
@@ -62,6 +65,12 @@ class Posted:
     #: wire code of `array`
     codec: int = 0
     kept: Kept | None = None
+    #: False until it is in a message
+    sent: bool = False
+    #: the request by which the message went: requests that share one share its errors
+    sent_with: int = 0
+    #: the pull that rides with it
+    read: int = 0
     #: when to ask what became of it, and the time until the repeat after that
     due: float = 0.0
     interval: float = 0.0
@@ -98,16 +107,24 @@ class ClientChunk:
 class Packer:
     """Collects contributions for one call and packs them, many to a message."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, full: int = FULL) -> None:
         self._table = table
+        self._full = full
         self._items: list[tuple[int, ClientChunk, Posted]] = []
 
     def add(self, chunk: ClientChunk, posted: Posted) -> None:
         """Send `posted`."""
         self._items.append((-posted.priority, chunk, posted))
 
+    def take(self) -> list[tuple[ClientChunk, Posted]]:
+        """What was added, which is not sent by this packer then."""
+        items, self._items = self._items, []
+        return [(chunk, posted) for _, chunk, posted in items]
+
     def flush(self, epoch: Epoch) -> list[Effect]:
-        """Messages by server, higher priority first, each at most about FULL bytes."""
+        """Messages by server, higher priority first, each at most about `full` bytes."""
+        if not self._items:
+            return []
         self._items.sort(key=lambda item: item[0])
         packs: dict[Any, tuple[int, list[tuple[ClientChunk, Posted]]]] = {}
         effects: list[Effect] = []
@@ -117,14 +134,13 @@ class Packer:
             key = (
                 server,
                 chunk.entry.store,
-                posted.request,
                 posted.step,
                 posted.out is not None,
                 posted.rescale_grad,
                 posted.hyper,
             )
             held, pack = packs.get(key, (0, []))
-            if pack and held + size > FULL:
+            if pack and held + size > self._full:
                 effects.append(self._message(server, pack, epoch))
                 held, pack = 0, []
             pack.append((chunk, posted))
@@ -142,6 +158,8 @@ class Packer:
         self, server: NodeId, pack: list[tuple[ClientChunk, Posted]], epoch: Epoch
     ) -> Send:
         chunk, first = pack[0]
+        for _, posted in pack:
+            posted.sent, posted.sent_with = True, first.request
         push = m.Push(
             store=chunk.entry.store,
             step=first.step,

@@ -18,16 +18,19 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from kvtrain import platform
 from kvtrain.config import Config
 from kvtrain.errors import JobStopped, KVTrainError, SchedulerLost
-from kvtrain.ps.core.effects import Complete, Effect, Fail, Note, Send, Stop
+from kvtrain.ps.core.effects import Complete, Copy, Effect, Fail, Note, Send, Stop
 from kvtrain.ps.core.joining import Identity
 from kvtrain.ps.core.membership import SCHEDULER, Role
 from kvtrain.ps.core.requests import LeaveRequest, Request
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.story import Story, is_broken
 from kvtrain.ps.core.worker import JOIN, WorkerCore
+from kvtrain.ps.core.worker.onetrip import DELAY
 from kvtrain.ps.net.sharing import shared_memory
 from kvtrain.ps.net.token import read_token
 from kvtrain.ps.net.transport import Links
@@ -88,6 +91,8 @@ class WorkerNode:
         self._late: Exception | None = None
         self._closed = False
         self._over = threading.Event()
+        #: something waits to be sent, by the second thread if the program does not wait
+        self._hurry = threading.Event()
         if config.lifeline_fd is not None:
             self._links.watch(config.lifeline_fd, self._launcher_gone)
         self._thread = threading.Thread(target=self._attend, name="kvtrain-control", daemon=True)
@@ -139,12 +144,16 @@ class WorkerNode:
             if detached:
                 self._detached.add(number)
             self._carry_out(effects)
+            if self._core.corked and not self._hurry.is_set():
+                self._hurry.set()
             return number
 
     def wait(self, number: int) -> Any:
         """The value of a request, once it is there; raises its error."""
         while True:
             with self._lock:
+                if self._core.corked:
+                    self._carry_out(self._core.flush(time.monotonic()))
                 if number in self._results:
                     value, error = self._results.pop(number)
                     if error is not None:
@@ -196,6 +205,8 @@ class WorkerNode:
                     if to.role == Role.SERVER and not self._links.has_peer(to):
                         self._links.connect(to, self._core.address_of(to), share=True)
                     self._links.send(to, message, self._core.node)
+                case Copy(target, source):
+                    np.copyto(target, source)
                 case Complete(number, value):
                     if number in self._detached:
                         self._detached.discard(number)
@@ -216,7 +227,12 @@ class WorkerNode:
 
     def _attend(self) -> None:
         """The second thread: heartbeats and control, also while the program computes."""
-        while not self._over.wait(SLICE):
+        while not self._over.is_set():
+            if self._hurry.wait(SLICE):
+                self._hurry.clear()
+                self._over.wait(DELAY)
+            if self._over.is_set():
+                return
             try:
                 with self._lock:
                     if self._closed:
@@ -240,6 +256,7 @@ class WorkerNode:
     def close(self) -> None:
         """Close the sockets; the job sees the process end."""
         self._over.set()
+        self._hurry.set()
         with self._lock:
             if self._closed:
                 return

@@ -109,6 +109,8 @@ class Arena:
         called when the first segment is made.
     """
 
+    message_bytes = 4 << 20
+
     def __init__(self, name: Callable[[], str]) -> None:
         self._name = name
         self._segments: list[Segment] = []

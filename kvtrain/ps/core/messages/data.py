@@ -212,3 +212,5 @@ class ErrorReply(Message):
 
     name: str
     fields: tuple[str, ...]
+    #: of a Push: the chunks that are meant
+    chunks: tuple[ChunkId, ...] = ()

@@ -199,5 +199,6 @@ class ServerState:
                 epoch=epoch,
                 name=name,
                 fields=tuple(map(str, fields)),
+                chunks=tuple(c.chunk for c in about.chunks) if isinstance(about, m.Push) else (),
             ),
         )

@@ -94,6 +94,8 @@ class WorkerCore(JoiningAndEnding):
             return []
         effects = self._joined(self.joining.on_tick(now, self._heartbeat))
         effects += self._outbox.due(now)
+        if self._corked and now >= self._cork_until:
+            effects += self.flush(now)
         if self._query_at is not None and now >= self._query_at:
             effects += self._ask_what_became(now)
         silent = self.joining.silent_for(now)
@@ -113,6 +115,8 @@ class WorkerCore(JoiningAndEnding):
         if self.left or self.failed is not None:
             return None
         times = [self.joining.next_deadline(), self._outbox.next_deadline(), self._query_at]
+        if self._corked:
+            times.append(self._cork_until)
         return min((t for t in times if t is not None), default=None)
 
     def check_invariants(self) -> None:
@@ -144,6 +148,8 @@ class WorkerCore(JoiningAndEnding):
         self._requests[number] = OpenRequest(request)
         try:
             effects = self._begin(number, request, now)
+            if not isinstance(request, r.PushRequest | r.PullRequest | r.SetHyperRequest):
+                effects = self.flush(now) + effects
         except KVTrainError:
             del self._requests[number]
             raise

@@ -103,9 +103,28 @@ class JoiningAndEnding(Together):
     def _on_error_reply(self, sender: NodeId, message: m.ErrorReply, now: float) -> list[Effect]:
         """What a request asked cannot be done: it fails, and nothing of it stays in flight."""
         error = from_wire(message.name, list(message.fields))
-        number = message.request
-        if self._requests.pop(number, None) is None:
+        failing = {message.request}
+        if message.chunks:
+            # requests that shared a message: those fail whose chunks are meant
+            posts = [
+                posted
+                for chunk_id in message.chunks
+                if chunk_id in self._chunks
+                for posted in self._chunks[chunk_id].in_flight
+                if posted.sent_with == message.request
+            ]
+            failing = {p.request for p in posts} | {p.read for p in posts}
+        failing &= self._requests.keys()
+        if not failing:
             return [Note(f"{sender} answered: {error}")]
+        effects: list[Effect] = []
+        for number in sorted(failing):
+            effects += self._fail_request(number, error, now)
+        return effects
+
+    def _fail_request(self, number: int, error: Exception, now: float) -> list[Effect]:
+        """Nothing of a failed request stays in flight."""
+        self._requests.pop(number, None)
         for chunk_id in list(self._busy):
             chunk = self._chunks[chunk_id]
             for posts in (chunk.in_flight, chunk.queue):

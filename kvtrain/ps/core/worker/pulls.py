@@ -83,15 +83,5 @@ class Pulls(Pushes):
             del self._reads[(number, read.chunk)]
             chunk.reading.remove(after)
             self._send_queued(chunk, packer, now)
-            open_ = self._requests.get(number)
-            if open_ is not None:
-                open_.parts.discard(("read", read.chunk))
-                if not open_.parts:
-                    self._forget_questions(number)
-                    effects += self._done(number)
+            effects += self._read_done(number, chunk)
         return effects + packer.flush(self.epoch)
-
-    def _forget_questions(self, number: int) -> None:
-        assert self.table is not None
-        for info in self.table.servers:
-            self._outbox.answered(("pull", info.node, number))

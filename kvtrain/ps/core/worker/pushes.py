@@ -6,7 +6,7 @@ from __future__ import annotations
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.codecs import PLAIN
-from kvtrain.ps.core.effects import Effect, Note, Send
+from kvtrain.ps.core.effects import Copy, Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round
 from kvtrain.ps.core.posting import ClientChunk, Kept, Packer, Posted
 from kvtrain.ps.core.worker.clocks import TellsClocks
@@ -29,6 +29,7 @@ class Pushes(TellsClocks):
             return self._done(number)
         open_ = self._requests[number]
         packer = Packer(self.table)
+        effects: list[Effect] = []
         for i, entry in enumerate(entries):
             given = request.arrays[i]
             coded = bool(entry.spec.compression)
@@ -49,6 +50,8 @@ class Pushes(TellsClocks):
                     round_ = Round(0, (chunk.last.n if chunk.last else 0) + 1)
                 chunk.last = round_
                 part = None if array is None else array[low:high]
+                if part is not None and kept is not None and given is not None:
+                    effects.append(Copy(part, given[low:high]))
                 if part is not None and chunk.feedback is not None:
                     part = chunk.feedback.compress(part)
                 posted = Posted(
@@ -68,6 +71,11 @@ class Pushes(TellsClocks):
                 self._busy.add(chunk_id)
                 chunk.queue.append(posted)
                 self._send_queued(chunk, packer, now)
+                effects += self._post(packer, now)
+        return effects
+
+    def _post(self, packer: Packer, now: float) -> list[Effect]:
+        """Send what a push has packed."""
         return packer.flush(self.epoch)
 
     def _send_queued(self, chunk: ClientChunk, packer: Packer, now: float) -> None:
@@ -113,6 +121,8 @@ class Pushes(TellsClocks):
             self._stores[chunk.entry.store].clock.settled(posted.step)
             if posted.kept is not None:
                 posted.kept.acknowledged()
+            if posted.read:
+                effects += self._read_done(posted.read, chunk)
             for command in posted.hyper:
                 chunk.hyper_known = max(chunk.hyper_known, command.number)
             self._send_queued(chunk, packer, now)
@@ -126,6 +136,22 @@ class Pushes(TellsClocks):
         if self._after_drain:
             effects += self._drained(now)
         return effects
+
+    def _read_done(self, number: int, chunk: ClientChunk) -> list[Effect]:
+        """A chunk that a pull wanted has come."""
+        open_ = self._requests.get(number)
+        if open_ is None:
+            return []
+        open_.parts.discard(("read", chunk.id))
+        if open_.parts:
+            return []
+        self._forget_questions(number)
+        return self._done(number)
+
+    def _forget_questions(self, number: int) -> None:
+        assert self.table is not None
+        for info in self.table.servers:
+            self._outbox.answered(("pull", info.node, number))
 
     def _ask_what_became(self, now: float) -> list[Effect]:
         """Contributions without an answer: ask, without sending them again."""

@@ -22,7 +22,7 @@ from kvtrain.ps.core.effects import Complete, Effect, Send
 from kvtrain.ps.core.joining import Identity, Joining
 from kvtrain.ps.core.membership import SCHEDULER, Epoch, NodeId, Role, Round, Table
 from kvtrain.ps.core.memory import HeapMemory, Memory, intact
-from kvtrain.ps.core.posting import Array, ClientChunk
+from kvtrain.ps.core.posting import Array, ClientChunk, Posted
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.shards import ChunkId, KeyEntry, KeySpec
 
@@ -92,6 +92,10 @@ class WorkerState:
         self._next_request = JOIN + 1
         #: reads: (request, chunk) -> where the value goes, and the round it comes after
         self._reads: dict[tuple[int, ChunkId], tuple[Array, Round]] = {}
+        #: posts that wait for company, their bytes, and until when
+        self._corked: list[tuple[ClientChunk, Posted]] = []
+        self._corked_bytes = 0
+        self._cork_until = 0.0
         #: what to do once nothing of a store (None: of any store) is unacknowledged, or nothing
         #: of its keys that are not synchronous
         self._after_drain: list[tuple[int | None, bool, Callable[[float], list[Effect]]]] = []
