@@ -13,7 +13,7 @@ import numpy as np
 
 from kvtrain._version import __version__ as __version__
 from kvtrain.config import cache_directory
-from kvtrain.errors import ConfigError, KVTrainError, MXNetError
+from kvtrain.errors import ConfigError, KVTrainError, MXNetError, NotSupportedForSparseNDArray
 
 string_types = (str,)
 numeric_types = (float, int, np.generic)
@@ -25,12 +25,6 @@ mx_float = float
 
 class NotImplementedForSymbol(KVTrainError, NotImplementedError):
     """A function of arrays was called for a symbol."""
-
-    fields = ("message",)
-
-
-class NotSupportedForSparseNDArray(KVTrainError, NotImplementedError):
-    """A function of dense arrays was called for a sparse one."""
 
     fields = ("message",)
 

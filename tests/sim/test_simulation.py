@@ -176,7 +176,7 @@ def read_before_the_own_round(patch: pytest.MonkeyPatch) -> None:
     real = ServerCore._on_pull
 
     def on_pull(self: Any, sender: Any, message: Any, now: float) -> Any:
-        chunks = tuple(replace(read, after=None) for read in message.chunks)
+        chunks = tuple(read._replace(after=None) for read in message.chunks)
         return real(self, sender, replace(message, chunks=chunks), now)
 
     patch.setattr(ServerCore, "_on_pull", on_pull)
