@@ -60,6 +60,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "current_context": ("kvtrain.context", "current_context"),
     "KVTrainError": ("kvtrain.errors", "KVTrainError"),
     "MXNetError": ("kvtrain.errors", "MXNetError"),
+    "install_as_mxnet": ("kvtrain.alias", "install"),
     "launched": ("kvtrain.config", "launched"),
     "on_terminal": ("kvtrain.config", "on_terminal"),
 }

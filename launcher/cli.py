@@ -75,6 +75,21 @@ def launch(command: tuple[str, ...], config: str | None, **given: Any) -> None:
     sys.exit(job.launch(JobSpec(command=command, **held)))
 
 
+@cli.command(context_settings=_PASS_ON)
+@click.option("--as-mxnet", is_flag=True, help="In the script, `import mxnet` gives kvtrain.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+def run(command: tuple[str, ...], as_mxnet: bool) -> None:
+    """Run a script in this process, without a job.
+
+    COMMAND is a script that ends in .py, or a command; all that follows belongs to it. Inside a
+    job: `kvtrain launch -n 4 kvtrain run --as-mxnet train.py`.
+    """
+    environment = dict(os.environ)
+    sys.exit(
+        worker.become(list(command), worker.as_mxnet(environment) if as_mxnet else environment)
+    )
+
+
 @cli.command(name="worker", context_settings=_PASS_ON, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run_worker(arguments: tuple[str, ...]) -> None:

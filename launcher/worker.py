@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 
+import kvtrain
 from kvtrain import platform
 from launcher import rundir
 
@@ -52,12 +53,24 @@ def main(arguments: list[str]) -> int:
         token_file = rundir.token_of(environment["KVTRAIN_SCHEDULER"])
         if token_file is not None:
             environment["KVTRAIN_TOKEN_FILE"] = str(token_file)
+    return become(rest, environment)
+
+
+def become(rest: list[str], environment: dict[str, str]) -> int:
+    """Replace this process by a script or command; returns only if that cannot be run."""
     command = [sys.executable, *rest] if rest[0].endswith(".py") else rest
     try:
         os.execvpe(command[0], command, environment)
     except OSError as error:
         sys.stderr.write(f"kvtrain: cannot run {command[0]!r}: {error.strerror}\n")
         return 127
+
+
+def as_mxnet(environment: dict[str, str]) -> dict[str, str]:
+    """An environment in which ``import mxnet`` gives kvtrain, in child processes too."""
+    folder = os.path.join(os.path.dirname(kvtrain.__file__), "aliases")
+    path = environment.get("PYTHONPATH")
+    return {**environment, "PYTHONPATH": f"{folder}{os.pathsep}{path}" if path else folder}
 
 
 def stay_with_launcher(lifeline: str | None) -> None:

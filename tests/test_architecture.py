@@ -53,6 +53,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kvtrain.metric": (*ARRAYS, "kvtrain.metric"),
     "kvtrain.recordio": ("kvtrain.errors",),
     "kvtrain.image": (*ARRAYS, "kvtrain.recordio", "kvtrain.image"),
+    "kvtrain.alias": ("kvtrain.errors",),
+    "kvtrain.aliases": (),
     "kvtrain.attribute": (),
     "kvtrain.base": BASE,
     "kvtrain.callback": ("kvtrain.model",),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.jobs import environment, write
+from tests.integration.jobs import environment, launch, write
 
 pytestmark = pytest.mark.integration
 SCRIPT = """
@@ -78,3 +78,21 @@ def test_a_role_that_cannot_start_says_what_to_do(tmp_path: Path, run_base: Path
         _, said = process.communicate(timeout=60)
         assert process.returncode == 1 and "not reached" not in said
         assert text in said, said
+
+
+def test_a_script_for_mxnet_under_our_launcher(tmp_path: Path, run_base: Path) -> None:
+    script = tmp_path / "theirs.py"
+    script.write_text(
+        "import mxnet as mx\n"
+        "kv = mx.kvstore.create('dist_sync')\n"
+        "kv.init(3, mx.nd.ones((2,)))\n"
+        "kv.push(3, mx.nd.ones((2,)) * (kv.rank + 1))\n"
+        "out = mx.nd.zeros((2,))\n"
+        "kv.pull(3, out=out)\n"
+        "print(mx.__version__, out.asnumpy().tolist(), flush=True)\n"
+    )
+    command = [sys.executable, "-m", "kvtrain", "run", "--as-mxnet", str(script)]
+    done = launch(run_base, "-n", "2", *command)
+    assert done.code == 0, done.err
+    for rank in range(2):
+        assert done.lines(f"worker-{rank}") == ["1.9.1 [3.0, 3.0]"], done.out
