@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kvtrain.config": ("kvtrain.errors", "kvtrain.platform"),
     "kvtrain.context": BASE,
     "kvtrain.logf": (),
-    "kvtrain.generators": (*BASE, "kvtrain.context", "kvtrain.logf"),
+    "kvtrain.generators": (*BASE, "kvtrain.context", "kvtrain.generators", "kvtrain.logf"),
     "kvtrain.random": ARRAYS,
     "kvtrain.kernels": (*BASE, "kvtrain.kernels"),
     "kvtrain.compression": (*BASE, "kvtrain.kernels", "kvtrain.compression"),

@@ -46,11 +46,10 @@ arithmetic.install()
 gradient.install()
 _functions.update(arithmetic.FUNCTIONS)
 _functions.update(update.FUNCTIONS)
+_functions.update(random.FUNCTIONS)
+_functions["_contrib_rand_zipfian"] = random.rand_zipfian
 _functions.update({f"_contrib_{n}": f for n, f in update.CONTRIB.items()})
 ElementWiseSum = add_n
-random_uniform = random.uniform
-random_normal = random.normal
-shuffle = random.shuffle
 
 
 def waitall() -> None:

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random streams that give MXNet's CPU bits, as raw arrays.
+"""The generator's states, and the distributions that read them straight through.
 
 There are up to 1,024 MT19937 states; state i is seeded with ``seed * 127 + i``. A draw of N
 values is cut into ``T = min(ceil(N / 64), 1024)`` runs of ``ceil(N / T)`` consecutive values,
-run i taken from state i. Uniform, normal (but for the last bit of a few in a thousand, since
-logarithms differ), exponential and Dropout follow that; the other distributions draw with bits
-of their own from a generator seeded by the first state.
+run i taken from state i.
 """
 
 from __future__ import annotations
@@ -50,7 +48,7 @@ class Stream:
             self._kept = words if self._kept is None else np.concatenate([words, self._kept])
 
 
-class _Generators:
+class Generators:
     """The seed and the states; one lock, since threads share them.
 
     As in MXNet, all CPU contexts draw from one set of states.
@@ -64,6 +62,8 @@ class _Generators:
         self.seed = seed
         self.base = seed * 127
         self.streams: list[Stream] = []
+        #: what multinomial and shuffle draw from
+        self.serial = Stream(self.base)
 
     def stream(self, i: int) -> Stream:
         while len(self.streams) <= i:
@@ -71,7 +71,7 @@ class _Generators:
         return self.streams[i]
 
 
-_generators = _Generators()
+generators = Generators()
 
 
 def seed(seed_state: int, ctx: Context | str = "all") -> None:
@@ -86,25 +86,32 @@ def seed(seed_state: int, ctx: Context | str = "all") -> None:
     """
     if not isinstance(seed_state, int | np.integer):
         raise ValueError(f"seed: {seed_state!r} is not an integer")
-    with _generators.lock:
-        _generators.reset(int(seed_state))
+    with generators.lock:
+        generators.reset(int(seed_state))
 
 
 def last_seed() -> int:
     """The seed in force; 0 at the start."""
-    with _generators.lock:
-        return _generators.seed
+    with generators.lock:
+        return generators.seed
+
+
+def runs(count: int) -> tuple[int, int]:
+    """How many values a run of a draw of `count` has, and how many runs there are."""
+    if not count:
+        return 0, 0
+    step = -(-count // min(-(-count // _RUN), STATES))
+    return step, -(-count // step)
 
 
 def _draw(count: int, run: Any) -> Array:
     """Concatenate ``run(stream, n)`` over the runs of a draw of `count` values."""
     if count == 0:
         return np.empty(0, np.float32)
-    threads = min(-(-count // _RUN), STATES)
-    step = -(-count // threads)
-    with _generators.lock:
+    step, _ = runs(count)
+    with generators.lock:
         parts = [
-            run(_generators.stream(i), min(step, count - low))
+            run(generators.stream(i), min(step, count - low))
             for i, low in enumerate(range(0, count, step))
         ]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -113,13 +120,13 @@ def _draw(count: int, run: Any) -> Array:
 _SCALE = np.float32(2.0**-32)
 
 
-def _unit(words: Array) -> Array:
+def unit_of(words: Array) -> Array:
     """``[0, 1)`` in float32, one word each, as std::generate_canonical."""
     out = words.astype(np.float32) * _SCALE
     return np.minimum(out, np.float32(1.0 - 2.0**-24), out=out)
 
 
-def _unit_double(words: Array) -> Array:
+def unit_double(words: Array) -> Array:
     """``[0, 1)`` in float64, two words each, the first the low one."""
     pairs = words.reshape(-1, 2).astype(np.float64)
     out = (pairs[:, 0] + pairs[:, 1] * 2.0**32) * 2.0**-64
@@ -129,8 +136,8 @@ def _unit_double(words: Array) -> Array:
 def unit(count: int, dtype: str = "float32") -> Array:
     """`count` numbers of float32 or float64, uniform in [0, 1)."""
     if dtype == "float64":
-        return _draw(count, lambda stream, n: _unit_double(stream.words(2 * n)))
-    return _draw(count, lambda stream, n: _unit(stream.words(n)))
+        return _draw(count, lambda stream, n: unit_double(stream.words(2 * n)))
+    return _draw(count, lambda stream, n: unit_of(stream.words(n)))
 
 
 def _polar(stream: Stream, count: int, words_each: int, unit: Any, log: Any) -> Array:
@@ -162,8 +169,8 @@ def _log_double(x: Array) -> Array:
 def standard_normal(count: int, dtype: str = "float32") -> Array:
     """`count` numbers of float32 or float64 of the standard normal distribution."""
     if dtype == "float64":
-        return _draw(count, lambda stream, n: _polar(stream, n, 2, _unit_double, _log_double))
-    return _draw(count, lambda stream, n: _polar(stream, n, 1, _unit, logf))
+        return _draw(count, lambda stream, n: _polar(stream, n, 2, unit_double, _log_double))
+    return _draw(count, lambda stream, n: _polar(stream, n, 1, unit_of, logf))
 
 
 def standard_exponential(count: int, dtype: str = "float32") -> Array:
@@ -175,6 +182,6 @@ def standard_exponential(count: int, dtype: str = "float32") -> Array:
 
 def generator() -> np.random.Generator:
     """A NumPy generator seeded from the first state, for other distributions."""
-    with _generators.lock:
-        words = _generators.stream(0).words(4)
+    with generators.lock:
+        words = generators.stream(0).words(4)
     return np.random.Generator(np.random.PCG64([int(w) for w in words]))
