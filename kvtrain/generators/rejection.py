@@ -40,7 +40,7 @@ class Lanes:
         if need > 0:
             more = np.stack([s.words(max(need, _CHUNK)) for s in self._streams])
             self._words = np.concatenate([self._words, more], axis=1)
-        found = self._words[who[:, None], starts[:, None] + np.arange(count)]
+        found: Array = self._words[who[:, None], starts[:, None] + np.arange(count)]
         self._at[who] += count
         return found
 

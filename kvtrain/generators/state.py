@@ -122,8 +122,9 @@ _SCALE = np.float32(2.0**-32)
 
 def unit_of(words: Array) -> Array:
     """``[0, 1)`` in float32, one word each, as std::generate_canonical."""
-    out = words.astype(np.float32) * _SCALE
-    return np.minimum(out, np.float32(1.0 - 2.0**-24), out=out)
+    out: Array = words.astype(np.float32) * _SCALE
+    np.minimum(out, np.float32(1.0 - 2.0**-24), out=out)
+    return out
 
 
 def unit_double(words: Array) -> Array:

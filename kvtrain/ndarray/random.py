@@ -201,7 +201,7 @@ def gamma(
         _check(alpha > 0, f"gamma: alpha={alpha} must be positive")
     return _sample(
         "gamma",
-        lambda p, count, double: generators.gamma(count, *p, double),
+        lambda p, count, double: generators.gamma(count, p[0], p[1], double),
         {"alpha": alpha, "beta": beta},
         shape,
         dtype,
@@ -218,7 +218,7 @@ def poisson(
         _check(lam >= 0, f"poisson: lam={lam} must not be negative")
     return _sample(
         "poisson",
-        lambda p, count, double: generators.poisson(count, *p, double),
+        lambda p, count, double: generators.poisson(count, p[0], double),
         {"lam": lam},
         shape,
         dtype,
@@ -241,7 +241,7 @@ def negative_binomial(
         _check(0 <= p <= 1, f"negative_binomial: p={p} is no probability")
     return _sample(
         "negative_binomial",
-        lambda q, count, double: generators.negative_binomial(count, *q, double),
+        lambda q, count, double: generators.negative_binomial(count, q[0], q[1], double),
         {"k": k, "p": p},
         shape,
         dtype,
@@ -262,7 +262,9 @@ def generalized_negative_binomial(
     """Negative binomial with mean `mu` and dispersion `alpha`."""
     return _sample(
         "generalized_negative_binomial",
-        lambda p, count, double: generators.generalized_negative_binomial(count, *p, double),
+        lambda p, count, double: generators.generalized_negative_binomial(
+            count, p[0], p[1], double
+        ),
         {"mu": mu, "alpha": alpha},
         shape,
         dtype,
