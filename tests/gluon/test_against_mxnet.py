@@ -14,7 +14,7 @@ REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 VALUES = dict(np.load(REFERENCE / "layers.npz"))
 TEXTS = json.loads((REFERENCE / "layers.json").read_text())
 #: their operators do not exist yet
-WAITING = {"reflection", "ctc", "ctc_lengths"}
+WAITING = {"reflection"}
 
 
 @pytest.mark.parametrize(
