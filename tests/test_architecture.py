@@ -81,6 +81,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kvtrain.gluon": (
         *MODELS,
         "kvtrain.name",
+        "kvtrain.autograd",
         "kvtrain.kvstore",
         "kvtrain.image",
         "kvtrain.recordio",
