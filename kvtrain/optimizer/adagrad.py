@@ -192,7 +192,7 @@ class Ftrl(Optimizer):
 
     ``z += g - (sqrt(n + g * g) - sqrt(n)) * weight / lr``, ``n += g * g``,
     ``weight = (sign(z) * lamda1 - z) / ((beta + sqrt(n)) / lr + wd) * (abs(z) > lamda1)``.
-    Of a row-sparse gradient only its rows are updated.
+    Of a row-sparse gradient of a row-sparse weight only its rows are updated.
 
     Parameters
     ----------
@@ -221,6 +221,9 @@ class Ftrl(Optimizer):
     def lazy_rows(self) -> bool:
         """True."""
         return True
+
+    def _lazy_here(self, weight: Any) -> bool:
+        return getattr(weight, "stype", "default") == "row_sparse"
 
     def _state(self, weight: Array) -> tuple[Array, ...]:
         return np.zeros_like(weight), np.zeros_like(weight)

@@ -195,7 +195,7 @@ class Optimizer(Record):
         hyper = self.hyper(index, self._index_update_count[index], self.num_update)
         held = tuple(array._write() for array in bridge.flat(state))
         if getattr(grad, "stype", "default") == "row_sparse":
-            if self.lazy_rows:
+            if self._lazy_here(weight):
                 part = grad._parts().canonical()
                 self.update_rows(weight._write_all(), part.ids, part.values, held, hyper)
                 return
@@ -204,6 +204,10 @@ class Optimizer(Record):
             self._run(weight._write_all(), grad._read(), held, hyper, master)
         else:
             self._run_or_block(weight._write_all(), grad._read(), held, hyper, master)
+
+    def _lazy_here(self, weight: Any) -> bool:
+        """Whether a row-sparse gradient of this weight leaves the other rows alone."""
+        return self.lazy_rows
 
     def _run_or_block(
         self, weight: Array, grad: Array, state: tuple[Array, ...], hyper: Hyper, master: bool

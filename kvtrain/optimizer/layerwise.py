@@ -61,8 +61,19 @@ class LARS(SGD):
 
     @property
     def lazy_rows(self) -> bool:
-        """False: norms are taken over all rows."""
+        """False: norms are taken over all rows, which no table of rows has in one place."""
         return False
+
+    def _lazy_here(self, weight: Any) -> bool:
+        return self.lazy_update
+
+    def update_rows(
+        self, weight: Array, rows: Array, grad: Array, state: tuple[Array, ...], hyper: Hyper
+    ) -> None:
+        """Norms of the whole weight and of the gradient; then only these rows are updated."""
+        lr = hyper.lr * self._ratio(weight, grad, hyper)
+        plain = SGD(self._momentum(hyper), multi_precision=self.multi_precision)
+        plain.update_rows(weight, rows, grad, state, replace(hyper, lr=lr))
 
     def hyper(self, key: Any, count: int, schedule_at: int) -> Hyper:
         """As for all, and how much the schedule has just changed the learning rate."""
@@ -77,10 +88,13 @@ class LARS(SGD):
         arguments = common(hyper)
         arguments["lr"] = hyper.lr * self._ratio(weight, grad, hyper)
         if state:
-            momentum = self.momentum * (hyper.lr_change if self.momentum_correction else 1.0)
+            momentum = self._momentum(hyper)
             xp.sgd_mom_update(weight, grad, state[0], momentum=momentum, **arguments)
         else:
             xp.sgd_update(weight, grad, **arguments)
+
+    def _momentum(self, hyper: Hyper) -> float:
+        return self.momentum * (hyper.lr_change if self.momentum_correction else 1.0)
 
     def _ratio(self, weight: Array, grad: Array, hyper: Hyper) -> float:
         if str(hyper.key).endswith(("gamma", "beta", "bias")):

@@ -35,6 +35,11 @@ class Updater:
                 self.states[i] = self.optimizer.create_state_multi_precision(i, w)
             self.optimizer.update_multi_precision(i, w, g, self.states[i])
 
+    def sync_state_context(self, state: Any, context: Any) -> Any:
+        """A state with its arrays in `context`."""
+        arrays = [array.as_in_context(context) for array in bridge.flat(state)]
+        return bridge.rebuild(bridge.nesting_of(state), iter(arrays))
+
     def get_states(self, dump_optimizer: bool = False) -> bytes:
         """States (and the optimizer's config and counters) as bytes; never a pickle."""
         arrays: dict[str, NDArray] = {}

@@ -149,3 +149,23 @@ CASES = [
 BY_NAME = {case.name: case for case in CASES}
 STEPS = 20
 SHAPE = (5, 7)
+#: (optimizer, arguments) with row-sparse gradients, of dense and of row-sparse weights
+SPARSE: list[tuple[str, dict[str, Any]]] = [
+    ("sgd", {"wd": 0.1}),
+    ("sgd", {"wd": 0.1, "lazy_update": False}),
+    ("sgd", {"wd": 0.1, "momentum": 0.9}),
+    ("sgd", {"momentum": 0.9, "lazy_update": False}),
+    ("adam", {"wd": 0.1}),
+    ("adam", {"lazy_update": False}),
+    ("adagrad", {"clip_gradient": 0.5}),
+    ("ftrl", {"wd": 0.1}),
+    ("groupadagrad", {}),
+    ("lars", {"momentum": 0.9, "eta": 0.1}),
+    ("lamb", {}),
+    ("nag", {"momentum": 0.9}),
+    ("signum", {}),
+    ("rmsprop", {}),
+    ("adadelta", {}),
+    ("nadam", {}),
+    ("ftml", {}),
+]

@@ -15,7 +15,7 @@ from kvtrain import nd
 from kvtrain.optimizer import Optimizer, create, get_updater
 from kvtrain.ps.core.shards import ChunkId
 from kvtrain.ps.core.store import Arithmetic, Optimizers, StoredChunk
-from tests.optimizer.cases import ALL, BY_NAME, SHAPE, STEPS, Case
+from tests.optimizer.cases import ALL, BY_NAME, SHAPE, SPARSE, STEPS, Case
 
 HELD = np.load(Path(__file__).resolve().parents[1] / "reference" / "optimizers.npz")
 
@@ -175,6 +175,23 @@ def test_rows_alone_are_as_the_same_rows_of_a_small_array(kind: str) -> None:
     for whole, part in zip(state, small_state, strict=True):
         assert whole[rows].tobytes() == part.tobytes()
         assert not whole[untouched].any()
+
+
+@pytest.mark.parametrize("stype", ["default", "row_sparse"])
+@pytest.mark.parametrize("number", range(len(SPARSE)), ids=lambda n: f"{n}_{SPARSE[n][0]}")
+def test_row_sparse_gradients(number: int, stype: str) -> None:
+    kind, options = SPARSE[number]
+    rng = np.random.RandomState(number)
+    updater = get_updater(create(kind, **{"learning_rate": 0.1, **options}))
+    weight = nd.array(rng.standard_normal((6, 3)).astype("float32")).tostype(stype)
+    for _ in range(4):
+        rows = np.sort(rng.choice(6, 3, replace=False))
+        values = rng.standard_normal((3, 3)).astype("float32")
+        updater(0, nd.sparse.row_sparse_array((values, rows), shape=(6, 3)), weight)
+    assert weight.stype == stype
+    np.testing.assert_allclose(
+        weight.asnumpy(), HELD[f"sparse_{number}_{stype}"], rtol=2e-6, atol=1e-6
+    )
 
 
 def test_whole_key_optimizers_refuse_rows() -> None:

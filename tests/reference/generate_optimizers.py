@@ -79,6 +79,21 @@ def sgld(weight, grads):
         module.normal = held
 
 
+def sparse(number, stype):
+    """Four steps of a case with row-sparse gradients, half of the rows each."""
+    kind, options = cases.SPARSE[number]
+    rng = np.random.RandomState(number)
+    options = {"learning_rate": 0.1, **options}
+    updater = mx.optimizer.get_updater(mx.optimizer.create(kind, **options))
+    weight = mx.nd.array(rng.standard_normal((6, 3)).astype("float32")).tostype(stype)
+    for _ in range(4):
+        rows = np.sort(rng.choice(6, 3, replace=False))
+        values = rng.standard_normal((3, 3)).astype("float32")
+        grad = mx.nd.sparse.row_sparse_array((values, rows), shape=(6, 3))
+        updater(0, grad, weight)
+    return weight.asnumpy()
+
+
 if __name__ == "__main__":
     rng = np.random.RandomState(5)
     weight = rng.standard_normal(cases.SHAPE).astype("float32")
@@ -87,4 +102,7 @@ if __name__ == "__main__":
     for case in cases.CASES:
         found[case.name] = run(case, weight, grads)
     found["sgld"] = sgld(weight, grads)
+    for number in range(len(cases.SPARSE)):
+        for stype in ("default", "row_sparse"):
+            found[f"sparse_{number}_{stype}"] = sparse(number, stype)
     np.savez_compressed(Path(sys.argv[1]) / "optimizers.npz", **found)
