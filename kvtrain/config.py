@@ -90,6 +90,8 @@ class Config:
     interface: str | None = None
     #: listen beyond this machine without encryption, and without a token if there is none
     insecure: bool = False
+    #: where Trainers run the optimizer that do not say it (MXNET_UPDATE_ON_KVSTORE)
+    update_on_kvstore: bool | None = None
     #: modules that servers import before they start, separated by commas
     imports: str | None = None
     #: the launcher's own output is a terminal
@@ -158,6 +160,9 @@ def _from_dmlc(env: Mapping[str, str], found: dict[str, Any]) -> None:
             found[field] = _parse(name, env[name], "int")
     if env.get("DMLC_INTERFACE") and "interface" not in found:
         found["interface"] = env["DMLC_INTERFACE"]
+    name = "MXNET_UPDATE_ON_KVSTORE"
+    if env.get(name) and "update_on_kvstore" not in found:
+        found["update_on_kvstore"] = _parse(name, env[name], "bool")
     bound = env.get("MXNET_KVSTORE_BIGARRAY_BOUND")
     if bound and "chunk_bytes" not in found:
         elements = _parse("MXNET_KVSTORE_BIGARRAY_BOUND", bound, "int")

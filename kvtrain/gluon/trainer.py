@@ -9,6 +9,7 @@ from typing import Any
 
 from kvtrain import ndarray as nd
 from kvtrain import optimizer as opt
+from kvtrain.config import Config
 from kvtrain.errors import ConfigError
 from kvtrain.gluon.parameter import Parameter
 from kvtrain.gluon.parameter_dict import ParameterDict
@@ -49,6 +50,8 @@ class Trainer:
         self._scale = self._optimizer.rescale_grad
         self._compression = compression_params
         self._wanted = update_on_kvstore
+        if update_on_kvstore is None:
+            self._wanted = Config.from_environ().update_on_kvstore
         self._store_given = kvstore
         self._store: Any = None
         self._policy: UpdatePolicy | None = None

@@ -111,3 +111,12 @@ def test_the_store_for_tests_and_names() -> None:
     for use in (lambda s: s.rank, lambda s: s.broadcast(1, 2, 3), lambda s: s.is_capable("x")):
         with pytest.raises(NotImplementedError, match="Empty does not define"):
             use(Empty())
+
+
+def test_the_environment_chooses_where_optimizers_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MXNET_UPDATE_ON_KVSTORE", "0")
+    store = mx.kv.create("twicethesum")
+    train(store)
+    assert store.updater is None
+    train(store, update_on_kvstore=True)
+    assert store.updater is not None
