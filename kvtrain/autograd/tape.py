@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -31,11 +32,14 @@ _order = itertools.count()
 class Leaf:
     """A variable: where gradients end. `array` is opaque here."""
 
-    __slots__ = ("array", "req")
+    __slots__ = ("array", "ready", "req")
 
     def __init__(self, array: Any, req: str) -> None:
         self.array = array
         self.req = req
+        #: called with the number of elements of the heads when a backward that keeps no graph
+        #: has delivered the gradient and has no further use of the variable
+        self.ready: Callable[[int], None] | None = None
 
 
 class Node:
@@ -108,8 +112,14 @@ class Walk:
         heads: Sequence[tuple[Entry, Any]],
         wanted: Iterable[Entry] = (),
         retain_graph: bool = False,
+        done: Callable[[Leaf, Any], None] | None = None,
     ) -> dict[Any, Any]:
-        """Walk back from `heads` (entry, gradient); returns gradients of the `wanted` nodes."""
+        """Walk back from `heads` (entry, gradient); returns gradients of the `wanted` nodes.
+
+        `done` is given a variable and its gradient as soon as the walk needs neither any more:
+        after the last operator that used the variable.
+        """
+        uses: Counter[Leaf] = Counter()
         kept = {entry for entry in wanted if isinstance(entry, tuple)}
         found: dict[Any, Any] = {}
         nodes = _reachable(entry for entry, _ in heads)
@@ -122,7 +132,10 @@ class Walk:
             for entry in node.parents:
                 if isinstance(entry, Leaf):
                     self.leaves[entry] = None
+                    uses[entry] += 1
         for entry, grad in heads:
+            if isinstance(entry, Leaf):
+                uses[entry] += 1  # for its own sake: it is never done early
             self._add(entry, grad)
         for node in nodes:
             grads = []
@@ -132,6 +145,12 @@ class Walk:
                     found[node, slot] = grads[-1]
             if any(g is not None for g in grads):
                 self._back(node, grads)
+            if done is not None:
+                for entry in node.parents:
+                    if isinstance(entry, Leaf):
+                        uses[entry] -= 1
+                        if not uses[entry]:
+                            done(entry, self.leaves.pop(entry))
         if not retain_graph:
             for node in nodes:
                 node.free()

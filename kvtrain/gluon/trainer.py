@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from kvtrain import ndarray as nd
 from kvtrain import optimizer as opt
 from kvtrain.config import Config
 from kvtrain.errors import ConfigError
+from kvtrain.gluon.overlap import Overlap
 from kvtrain.gluon.parameter import Parameter
 from kvtrain.gluon.parameter_dict import ParameterDict
 from kvtrain.gluon.update_policy import UpdatePolicy, choose, custom
 from kvtrain.kvstore import KVStoreBase
 from kvtrain.kvstore import create as create_store
+from kvtrain.kvstore.dist import DistKVStore
 
 
 class Trainer:
@@ -33,6 +35,11 @@ class Trainer:
         Passed to the store.
     update_on_kvstore : bool, optional
         Whether the optimizer runs in the store (on the servers); chosen by default.
+    overlap : bool
+        Send each gradient as soon as backward is done with its weight, while backward goes on;
+        weights are awaited at their first use in the next forward. Only with a distributed
+        store and one context per worker; one backward per step, on a loss with one element per
+        sample (or on one of constant size, with a constant batch size).
     """
 
     def __init__(
@@ -43,6 +50,7 @@ class Trainer:
         kvstore: Any = "device",
         compression_params: dict[str, Any] | None = None,
         update_on_kvstore: bool | None = None,
+        overlap: bool = False,
     ) -> None:
         self._params = _parameters(params)
         self._index = {p.name: i for i, p in enumerate(self._params)}
@@ -59,6 +67,7 @@ class Trainer:
         self._updaters = [opt.get_updater(self._optimizer) for _ in self._contexts]
         #: parameters whose values the store does not have yet
         self._to_init: list[Parameter] = []
+        self._overlap = Overlap(self._post) if overlap else None
         for parameter in self._params:
             if parameter._stype != "default" and parameter._trainer not in (None, self):
                 raise ConfigError(
@@ -67,6 +76,8 @@ class Trainer:
                     "supported."
                 )
             parameter._trainer = self
+        if self._overlap is not None:
+            self._overlap.watch(self._trained())
 
     def _make_optimizer(self, optimizer: Any, arguments: dict[str, Any]) -> opt.Optimizer:
         table = dict(enumerate(self._params))
@@ -134,6 +145,8 @@ class Trainer:
             names = [p.name for p in dense]
             values = [p.list_data()[0] for p in dense]
             self._store._broadcast(names, values, [p.list_data() for p in dense])
+            if isinstance(self._store, DistKVStore) and len(self._contexts) == 1:
+                self._store._adopt([p.list_grad()[0] for p in dense if p.grad_req != "null"])
         for parameter in ready:
             if parameter._stype != "default":  # its rows are pulled when they are asked for
                 self._store.init(parameter.name, parameter._arrays()[0])
@@ -192,13 +205,27 @@ class Trainer:
             Pass over parameters whose gradient no backward has written since the last step.
         """
         policy = self._begin(batch_size, ignore_stale_grad)
+        posted = self._overlap.settle(batch_size) if self._overlap is not None else set()
         if self._store is not None and policy.on_store:
-            self._push_pull(update=True, ignore=ignore_stale_grad)
+            self._push_pull(update=True, ignore=ignore_stale_grad, posted=posted)
         else:
             if self._store is not None:
-                self._push_pull(update=False, ignore=ignore_stale_grad)
+                self._push_pull(update=False, ignore=ignore_stale_grad, posted=posted)
             self._update_here(ignore_stale_grad)
         self._end()
+        if self._overlap is not None and isinstance(self._store, DistKVStore):
+            self._overlap.watch(self._trained())
+
+    def _post(self, parameter: Parameter, batch_size: float) -> None:
+        """Send one gradient during backward."""
+        assert self._policy is not None and self._store is not None
+        self._store._push_pull(
+            [parameter.name],
+            [parameter.list_grad()],
+            [parameter.list_data() if self._policy.on_store else parameter.list_grad()],
+            [-self._index[parameter.name]],
+            self._scale / batch_size,
+        )
 
     def allreduce_grads(self) -> None:
         """Only sum gradients over contexts and workers; `update` comes later."""
@@ -210,7 +237,8 @@ class Trainer:
                 "setting `update_on_kvstore` to False when creating trainer."
             )
         if self._store is not None:
-            self._push_pull(update=False, ignore=True)
+            posted = self._overlap.drain() if self._overlap is not None else set()
+            self._push_pull(update=False, ignore=True, posted=posted)
 
     def update(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
         """Only update, with gradients that were summed by `allreduce_grads`."""
@@ -252,10 +280,10 @@ class Trainer:
         if self._store is not None:
             self._store.tick()
 
-    def _push_pull(self, update: bool, ignore: bool) -> None:
+    def _push_pull(self, update: bool, ignore: bool, posted: Container[str] = frozenset()) -> None:
         """Gradients to the store, first layers first; weights (or summed gradients) back."""
         assert self._store is not None
-        trained = self._trained()
+        trained = [p for p in self._trained() if p.name not in posted]
         for parameter in trained:
             if parameter._stype != "default":  # the store updates it; rows are pulled later
                 mine = parameter.list_grad() if self._touched(parameter) or not ignore else None

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from kvtrain.errors import ConfigError, KeyMismatch, NonFiniteGradient
 from kvtrain.kernels import xp
 from kvtrain.kvstore.base import Key, KVStore, Updating
 from kvtrain.kvstore.consistency import Consistency
+from kvtrain.kvstore.residence import Residence, lend
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Scope
 from kvtrain.ps.core import requests as r
@@ -117,6 +118,19 @@ class DistKVStore(KVStore):
             )
         return total
 
+    def _adopt(self, gradients: list[NDArray]) -> None:
+        """Let gradients live in the transport's memory: pushing them copies nothing then."""
+        if self._codec is None and not self._finite:
+            for array in gradients:
+                if np.dtype(array.dtype).name in DTYPES and array.stype == "default":
+                    Residence(self._node.memory, array)
+
+    def _lend(self, given: list[NDArray] | None) -> tuple[Array, Callable[[], None]] | None:
+        """An array that is sent from where it lies; None: it must be copied."""
+        if given is None or len(given) != 1 or self._codec is not None or self._finite:
+            return None
+        return lend(given[0])
+
     def _push(
         self,
         keys: list[Key],
@@ -130,18 +144,21 @@ class DistKVStore(KVStore):
             return
         for key, given in zip(keys, values, strict=True):
             self._check(key, given or [], "push")
-        arrays = tuple(
-            None if given is None else self._sum(key, given)
-            for key, given in zip(keys, values, strict=True)
-        )
+        arrays: list[Array | None] = []
+        lent: list[Callable[[], None] | None] = []
+        for key, given in zip(keys, values, strict=True):
+            loan = self._lend(given)
+            arrays.append(loan[0] if loan else None if given is None else self._sum(key, given))
+            lent.append(loan[1] if loan else None)
         names = tuple(str(key) for key in keys)
         if outs is None:
             request = r.PushRequest(
                 self._store,
                 names,
-                arrays,
+                tuple(arrays),
                 priorities=tuple(priorities),
                 rescale_grad=rescale_grad,
+                lent=tuple(lent),
             )
             self._node.submit(request, detached=True)
             return
@@ -149,7 +166,7 @@ class DistKVStore(KVStore):
             self._check(key, targets, "pull")
         buffers = self._buffers(outs)
         request = r.PushRequest(
-            self._store, names, arrays, buffers, tuple(priorities), rescale_grad
+            self._store, names, tuple(arrays), buffers, tuple(priorities), rescale_grad, tuple(lent)
         )
         self._await(self._node.submit(request), outs, buffers)
 

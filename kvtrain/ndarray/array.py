@@ -124,6 +124,13 @@ class NDArray:
         """As :meth:`_assign`, also while recording: for gradients and pulls."""
         np.copyto(self._write(), dense(values), casting="unsafe")
 
+    def _overwrite(self) -> Array:
+        """The write door for whoever writes every element: a lent buffer is not copied."""
+        storage = self._storage
+        if storage is not None and storage.loans and storage.wait is None and not self._path:
+            storage.make_private(keep=False)
+        return self._write()
+
     def _relocate(self) -> None:
         storage = self._shared()
         raw = storage.buffer

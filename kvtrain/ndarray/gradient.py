@@ -79,8 +79,16 @@ def backward(
         Whether the backward pass runs in training mode.
     """
     walk = Walk(xp)
+    pairs = graph_heads(heads, head_grads, False)
+    size = sum([raw.size for _, raw in pairs])
+
+    def done(leaf: Leaf, grad: Any) -> None:
+        _deliver(leaf, grad)
+        if leaf.ready is not None:
+            leaf.ready(size)
+
     with Scope(False, train_mode), np.errstate(all="ignore"):
-        walk.run(graph_heads(heads, head_grads, False), retain_graph=retain_graph)
+        walk.run(pairs, retain_graph=retain_graph, done=None if retain_graph else done)
     for leaf, grad in walk.leaves.items():
         _deliver(leaf, grad)
 
@@ -100,7 +108,7 @@ def _deliver(leaf: Leaf, grad: Any) -> None:
     elif target._sparse or isinstance(grad, Rows | Csr):
         target._receive(grad)
     else:
-        np.copyto(target._write(), grad, casting="unsafe")
+        np.copyto(target._overwrite(), grad, casting="unsafe")
 
 
 def _backward(

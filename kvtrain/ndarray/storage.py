@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,10 +15,17 @@ _pending: weakref.WeakSet[Storage] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
+class Home(Protocol):
+    """Memory of a transport in which an array lives, a slot at a time."""
+
+    def free(self) -> Array | None:
+        """A slot that nobody reads, of the array's shape; None: all are lent."""
+
+
 class Storage:
     """A buffer behind two doors; see :class:`kvtrain.ndarray.NDArray`."""
 
-    __slots__ = ("__weakref__", "buffer", "generation", "loans", "wait")
+    __slots__ = ("__weakref__", "buffer", "generation", "home", "loans", "wait")
 
     def __init__(self, buffer: Array) -> None:
         self.buffer = buffer
@@ -28,6 +35,8 @@ class Storage:
         self.loans = 0
         #: fills the buffer, or raises; None: nothing is awaited
         self.wait: Callable[[], None] | None = None
+        #: where the buffer goes instead of private memory when it is lent and written
+        self.home: Home | None = None
 
     def settle(self) -> None:
         """Await what is pending; a failure raises now and at every later read."""
@@ -48,9 +57,15 @@ class Storage:
         with _lock:
             _pending.add(self)
 
-    def make_private(self) -> None:
-        """Leave the lent buffer to its readers and go on with a copy."""
-        self.replace(self.buffer.copy())
+    def make_private(self, keep: bool = True) -> None:
+        """Leave the lent buffer to its readers and go on with a copy, in another slot of its
+        home if one is free; without `keep` the copy has no values yet."""
+        fresh = None if self.home is None else self.home.free()
+        if fresh is None:
+            fresh = np.empty_like(self.buffer)
+        if keep:
+            np.copyto(fresh, self.buffer)
+        self.replace(fresh)
 
     def replace(self, buffer: Array) -> None:
         """Go on with another buffer of the same shape and dtype."""
@@ -68,13 +83,15 @@ class Loan:
         self._storage = storage
         self._generation = storage.generation
         self.array = array
-        storage.loans += 1
+        with _lock:
+            storage.loans += 1
 
     def release(self) -> None:
         """The transport is done; writes may go to the buffer again."""
-        if self._storage.generation == self._generation and self._storage.loans:
-            self._storage.loans -= 1
-        self._generation = -1
+        with _lock:
+            if self._storage.generation == self._generation and self._storage.loans:
+                self._storage.loans -= 1
+            self._generation = -1
 
 
 def settle_all() -> None:

@@ -10,6 +10,7 @@ acknowledged, and never after a failure (PROTOCOL R33).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +49,23 @@ class Kept:
             self._memory.give(self._slot)
 
 
+class Lent:
+    """A key's contribution in the program's own array, which it does not write meanwhile."""
+
+    __slots__ = ("_left", "_release", "array")
+
+    def __init__(self, array: Array, chunks: int, release: Callable[[], None]) -> None:
+        self.array = array
+        self._left = chunks
+        self._release = release
+
+    def acknowledged(self) -> None:
+        """One of the chunks needs its bytes no more."""
+        self._left -= 1
+        if self._left == 0:
+            self._release()
+
+
 @dataclass(slots=True, eq=False)
 class Posted:
     """One contribution of this worker that is not acknowledged yet."""
@@ -64,7 +82,7 @@ class Posted:
     priority: int
     #: wire code of `array`
     codec: int = 0
-    kept: Kept | None = None
+    kept: Kept | Lent | None = None
     #: False until it is in a message
     sent: bool = False
     #: the request by which the message went: requests that share one share its errors

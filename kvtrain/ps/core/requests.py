@@ -8,6 +8,7 @@ A request that breaks the rules raises at once and changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,8 @@ class PushRequest:
     outs: tuple[Array, ...] | None = field(default=None, compare=False)
     priorities: tuple[int, ...] = ()
     rescale_grad: float | None = None
+    #: for arrays that are not copied but read in place: called when nobody needs them any more
+    lent: tuple[Callable[[], None] | None, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from kvtrain.errors import JobStopped, KVTrainError, SchedulerLost
 from kvtrain.ps.core.effects import Complete, Copy, Effect, Fail, Note, Send, Stop
 from kvtrain.ps.core.joining import Identity
 from kvtrain.ps.core.membership import SCHEDULER, Role
+from kvtrain.ps.core.memory import Memory
 from kvtrain.ps.core.requests import LeaveRequest, Request
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.story import Story, is_broken
@@ -108,6 +109,11 @@ class WorkerNode:
     def num_workers(self) -> int:
         """Workers of the job."""
         return self._core.num_workers
+
+    @property
+    def memory(self) -> Memory:
+        """Where contributions lie until they are acknowledged."""
+        return self._core.memory
 
     def round_of(self, store: int, name: str) -> tuple[int, int]:
         """The round that the next push of a key belongs to."""

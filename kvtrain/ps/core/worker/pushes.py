@@ -8,7 +8,7 @@ from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.codecs import PLAIN
 from kvtrain.ps.core.effects import Copy, Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round
-from kvtrain.ps.core.posting import ClientChunk, Kept, Packer, Posted
+from kvtrain.ps.core.posting import ClientChunk, Kept, Lent, Packer, Posted
 from kvtrain.ps.core.worker.clocks import TellsClocks
 from kvtrain.ps.core.worker.state import check_array, fill, fits
 
@@ -33,8 +33,11 @@ class Pushes(TellsClocks):
         for i, entry in enumerate(entries):
             given = request.arrays[i]
             coded = bool(entry.spec.compression)
-            kept = None
-            if given is not None and not coded:
+            kept: Kept | Lent | None = None
+            release = request.lent[i] if request.lent else None
+            if given is not None and not coded and release is not None:
+                kept = Lent(given, entry.chunks, release)
+            elif given is not None and not coded:
                 kept = Kept(self._memory, given, entry.chunks)
             array = given if kept is None else kept.array
             target = request.outs[i] if request.outs is not None else None
@@ -50,7 +53,7 @@ class Pushes(TellsClocks):
                     round_ = Round(0, (chunk.last.n if chunk.last else 0) + 1)
                 chunk.last = round_
                 part = None if array is None else array[low:high]
-                if part is not None and kept is not None and given is not None:
+                if part is not None and isinstance(kept, Kept) and given is not None:
                     effects.append(Copy(part, given[low:high]))
                 if part is not None and chunk.feedback is not None:
                     part = chunk.feedback.compress(part)

@@ -108,6 +108,11 @@ class WorkerState:
         return self.joining.node
 
     @property
+    def memory(self) -> Memory:
+        """Where contributions lie until they are acknowledged."""
+        return self._memory
+
+    @property
     def welcomed(self) -> bool:
         """Whether this process is in the job."""
         return self.table is not None
