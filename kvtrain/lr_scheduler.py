@@ -32,8 +32,7 @@ class LRScheduler:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.__name__ not in schedulers:
-            schedulers.register(cls, cls.__name__)
+        schedulers.override(cls, cls.__name__)
 
     def __init__(
         self,
@@ -119,6 +118,8 @@ class FactorScheduler(LRScheduler):
     def rate(self, num_update: int) -> float:
         """See the class."""
         lr = self.base_lr
+        if self.factor == 1 and lr >= self.stop_factor_lr:
+            return lr
         for _ in range(max(0, num_update - 1) // self.step):
             lr *= self.factor
             if lr < self.stop_factor_lr:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One generic registry: optimizers, initializers, metrics, launcher backends, operators.
 
-A second registration under a taken name raises; an unknown name lists the known ones. The
-functions at the end are MXNet's ``mx.registry``.
+A second registration under a taken name raises (or warns, in what users register as with MXNet);
+an unknown name lists the known ones. The functions at the end are MXNet's ``mx.registry``.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -41,6 +42,17 @@ class Registry(Generic[T]):
             if held is not None and held is not entry and not _again(held, entry):
                 raise ValueError(f"{self.kind} {name!r} is already registered as {held!r}")
             self._entries[key] = entry
+        return entry
+
+    def override(self, entry: T, *names: str) -> T:
+        """As :meth:`register`, but takes a name over, with a warning: MXNet's registers do."""
+        for name in names:
+            held = self._entries.get(name.lower())
+            if held is not None and held is not entry and not _again(held, entry):
+                warnings.warn(
+                    f"{self.kind} {name!r}: {entry!r} takes the place of {held!r}", stacklevel=3
+                )
+            self._entries[name.lower()] = entry
         return entry
 
     def decorator(self, *aliases: str) -> Callable[[T], T]:
@@ -82,6 +94,10 @@ class Registry(Generic[T]):
             held = json.loads(what)
             return self.create(held[0], **held[1]) if what[0] == "[" else self.build(base, **held)
         return self.create(what, *args, **kwargs)
+
+    def keys(self) -> list[str]:
+        """Names."""
+        return sorted(self._entries)
 
     def items(self) -> list[tuple[str, T]]:
         """Names and entries."""
@@ -125,7 +141,7 @@ def get_register_func(base_class: type, nickname: str) -> Callable[..., Any]:
     def register(klass: Any, name: str | None = None) -> Any:
         if not (isinstance(klass, type) and issubclass(klass, base_class)):
             raise ValueError(f"{klass!r} is no subclass of {base_class.__name__}")
-        return _of(base_class, nickname).register(klass, name or klass.__name__)
+        return _of(base_class, nickname).override(klass, name or klass.__name__)
 
     return register
 
@@ -134,7 +150,7 @@ def get_alias_func(base_class: type, nickname: str) -> Callable[..., Any]:
     """``@alias("a", "b")`` for subclasses of `base_class`."""
 
     def alias(*names: str) -> Callable[[Any], Any]:
-        return lambda klass: _of(base_class, nickname).register(klass, *names)
+        return lambda klass: _of(base_class, nickname).override(klass, *names)
 
     return alias
 

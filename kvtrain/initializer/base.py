@@ -20,12 +20,12 @@ initializers: Registry[type[Initializer]] = Registry("initializer")
 
 def register(klass: type[Initializer]) -> type[Initializer]:
     """``@mx.init.register``: make a class known by its name, in any case."""
-    return initializers.register(klass, klass.__name__)
+    return initializers.override(klass, klass.__name__)
 
 
 def alias(*names: str) -> Callable[[type[Initializer]], type[Initializer]]:
     """``@mx.init.alias("a", "b")``: more names for a class."""
-    return lambda klass: initializers.register(klass, *names)
+    return lambda klass: initializers.override(klass, *names)
 
 
 def create(*args: Any, **kwargs: Any) -> Any:

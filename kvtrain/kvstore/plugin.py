@@ -34,7 +34,7 @@ class KVStoreBase:
         """Make a class known to :func:`kvtrain.kv.create` by its name, in any case."""
         if not (isinstance(klass, type) and issubclass(klass, KVStoreBase)):
             raise ConfigError(f"KVStoreBase.register: {klass!r} is no subclass of KVStoreBase")
-        return KVStoreBase.kv_registry.register(klass, klass.__name__)
+        return KVStoreBase.kv_registry.override(klass, klass.__name__)
 
     def _missing(self, what: str) -> NotImplementedError:
         return NotImplementedError(f"{type(self).__name__} does not define {what}")

@@ -16,12 +16,12 @@ metrics: Registry[Any] = Registry("metric")
 
 def register(klass: Any, name: str | None = None) -> Any:
     """``@mx.metric.register``: make a class known by its name, in any case."""
-    return metrics.register(klass, name or klass.__name__)
+    return metrics.override(klass, name or klass.__name__)
 
 
 def alias(*names: str) -> Callable[[Any], Any]:
     """``@mx.metric.alias("a", "b")``: more names for a class."""
-    return lambda klass: metrics.register(klass, *names)
+    return lambda klass: metrics.override(klass, *names)
 
 
 def as_list(value: Any) -> list[Any]:

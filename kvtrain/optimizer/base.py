@@ -14,7 +14,7 @@ from kvtrain.registry import Registry
 
 def register(klass: type[Optimizer]) -> type[Optimizer]:
     """``@mx.optimizer.register``: make a class known by its name, in any case."""
-    return optimizers.register(klass, klass.__name__)
+    return optimizers.override(klass, klass.__name__)
 
 
 def create(name: str | Optimizer, **kwargs: Any) -> Optimizer:
@@ -99,7 +99,7 @@ class Optimizer(Record):
             lr_scheduler.base_lr = learning_rate
         self.lr_scheduler = lr_scheduler
         if learning_rate is None:
-            learning_rate = 0.01 if lr_scheduler is None else lr_scheduler.base_lr
+            learning_rate = getattr(lr_scheduler, "base_lr", 0.01)
         self.lr = learning_rate
         self.rescale_grad = rescale_grad
         self.wd = wd

@@ -276,3 +276,27 @@ def test_lists_of_indices_and_half_precision_states() -> None:
     assert weights[1].asnumpy().tolist() == [np.float16(0.98)] * 3
     assert create("rmsprop").create_state(0, weights[0])[0].shape == (2,)
     assert create("dcasgd").create_state(0, weights[0])[0] is None
+
+
+def test_a_users_class_may_take_a_name_over() -> None:
+    class AdamW(mx.optimizer.SGD):  # MXNet 1.9 has none, so scripts bring their own
+        pass
+
+    ours = mx.optimizer.AdamW
+    with pytest.warns(UserWarning, match="optimizer 'AdamW'.*takes the place"):
+        mx.optimizer.register(AdamW)
+    try:
+        assert type(create("adamw")) is AdamW
+    finally:
+        with pytest.warns(UserWarning):
+            mx.optimizer.register(ours)
+
+
+def test_a_schedule_may_be_any_callable() -> None:
+    optimizer = create("sgd", lr_scheduler=lambda n: 1.0 / n)
+    weight = nd.ones((1,))
+    for _ in range(2):
+        optimizer.update(0, weight, nd.ones((1,)), None)
+    assert weight.asscalar() == -0.5
+    with pytest.raises(mx.errors.ConfigError, match=r"lr_scheduler=.*cannot be sent"):
+        optimizer.to_config()
