@@ -21,6 +21,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "gluon": ("kvtrain.gluon", None),
     "kv": ("kvtrain.kvstore", None),
     "kvstore": ("kvtrain.kvstore", None),
+    "operator": ("kvtrain.operator", None),
     "optimizer": ("kvtrain.optimizer", None),
     "image": ("kvtrain.image", None),
     "img": ("kvtrain.image", None),

@@ -50,6 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kvtrain.lr_scheduler": ("kvtrain.registry",),
     "kvtrain.optimizer": (*ARRAYS, "kvtrain.lr_scheduler", "kvtrain.optimizer"),
     "kvtrain.initializer": (*ARRAYS, "kvtrain.initializer"),
+    "kvtrain.operator": ARRAYS,
     "kvtrain.metric": (*ARRAYS, "kvtrain.metric"),
     "kvtrain.recordio": ("kvtrain.errors",),
     "kvtrain.image": (*ARRAYS, "kvtrain.recordio", "kvtrain.image"),

@@ -30,6 +30,7 @@ from kvtrain.ndarray.creation import (
     ones,
     zeros,
 )
+from kvtrain.ndarray.custom import Custom
 from kvtrain.ndarray.serialization import load, load_frombuffer, save
 from kvtrain.ndarray.storage import settle_all
 from kvtrain.ndarray.update_many import (
@@ -62,6 +63,7 @@ for _name, _function in _functions.items():
     if _name not in globals():
         globals()[_name] = _function
 sparse.install(globals())
+_functions["Custom"] = Custom
 op = SimpleNamespace(**_functions)
 _internal = SimpleNamespace(**{n: f for n, f in _functions.items() if n.startswith("_")})
 linalg = family(_functions, "linalg")
@@ -71,6 +73,7 @@ image = family(_functions, "image")
 __all__ = [
     "RNN",
     "BatchNorm",
+    "Custom",
     "Dropout",
     "LeakyReLU",
     "NDArray",
