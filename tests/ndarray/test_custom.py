@@ -227,7 +227,7 @@ def test_sparse_arrays() -> None:
     assert y.asnumpy().tolist() == [[0, 2], [4, 0]]
     y.backward(nd.array([[0, 0], [5, 6]]))
     assert x.grad.indices.asnumpy().tolist() == [1]
-    with pytest.raises(OperatorError, match="doesnt allow non default stypes: .*'csr'"):
+    with pytest.raises(OperatorError, match=r"doesnt allow non default stypes: .*'csr'"):
         nd.Custom(x, op_type="test_pair")
 
 
@@ -314,7 +314,7 @@ def test_bad_calls(run, error, text: str) -> None:
 def test_a_gradient_written_in_place_has_no_gradient() -> None:
     x, b, calls = inputs()
     x.attach_grad()
-    with autograd.record(), pytest.raises(AutogradError, match="use autograd.Function"):
+    with autograd.record(), pytest.raises(AutogradError, match=r"use autograd\.Function"):
         y = nd.Custom(x * x, b, calls, op_type="test_scaled")
         autograd.grad(y, [x], create_graph=True)
 
