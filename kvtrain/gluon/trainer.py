@@ -143,13 +143,23 @@ class Trainer:
         dense = [p for p in ready if p._stype == "default"]
         if dense:
             names = [p.name for p in dense]
-            values = [p.list_data()[0] for p in dense]
+            values = [self._first_value(p) for p in dense]
             self._store._broadcast(names, values, [p.list_data() for p in dense])
             if isinstance(self._store, DistKVStore) and len(self._contexts) == 1:
                 self._store._adopt([p.list_grad()[0] for p in dense if p.grad_req != "null"])
         for parameter in ready:
             if parameter._stype != "default":  # its rows are pulled when they are asked for
                 self._store.init(parameter.name, parameter._arrays()[0])
+
+    def _first_value(self, parameter: Parameter) -> Any:
+        """As the store shall hold it: servers update rows lazily where a key is stored by rows."""
+        value = parameter.list_data()[0]
+        assert self._store is not None
+        if parameter._grad_stype != "row_sparse" or "dist" not in self._store.type:
+            return value
+        raw = value._read()
+        ids = nd.arange(0, len(raw), dtype="int64")
+        return nd.sparse.row_sparse_array((raw, ids), value.shape, dtype=value.dtype)
 
     def _row_sparse_pull(self, parameter: Parameter, outs: list[Any], row_id: Any) -> None:
         """Rows `row_id` (None: all) of a row-sparse parameter from the store into `outs`."""

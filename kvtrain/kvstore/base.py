@@ -8,13 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from kvtrain import compression
 from kvtrain.errors import ConfigError, KeyMismatch
 from kvtrain.kvstore.consistency import Consistency
 from kvtrain.kvstore.plugin import KVStoreBase
-from kvtrain.kvstore.rows import rows_for
+from kvtrain.kvstore.rows import row_initializer, rows_for
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Updater, get_updater
+from kvtrain.ps.core.rows import RowInitializer
 
 Key = str | int
 Updating = Callable[[Any, NDArray, NDArray], None]
@@ -194,6 +197,50 @@ class KVStore(KVStoreBase, ABC):
         names, targets = self._merged(keys, outs)
         _, wanted = self._merged(keys, ids)
         self._pull_rows(names, targets, wanted, [priority] * len(names))
+
+    def init_row_sparse(
+        self,
+        key: Key,
+        shape: tuple[int, ...],
+        dtype: Any = "float32",
+        initializer: Any = "uniform",
+        seed: int = 0,
+    ) -> None:
+        """Make a row-sparse key whose rows arise at the first push to them.
+
+        Nobody ever holds the dense table: the first values of a row are a function of (seed,
+        key, row) alone, and a row that was only read takes no memory. Rows are read with
+        :meth:`row_sparse_pull`; the optimizer must update lazily.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Rows first; at least two dimensions.
+        initializer : str or Initializer
+            zeros, ones, Constant of a number, Uniform, Normal or Xavier.
+        seed : int
+            Other seeds, other values; the global seed has no part in it.
+
+        Raises
+        ------
+        KeyAlreadyInitialized, KeyMismatch, ConfigError
+            As :meth:`init`; an initializer that cannot be evaluated row by row.
+        """
+        self._kind([key])
+        wrong = not isinstance(shape, list | tuple) or len(shape) < 2
+        if wrong or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+            raise KeyMismatch(f"init_row_sparse of key {key!r}: shape {shape!r} has no rows")
+        kind = np.dtype(dtype)
+        if kind.kind != "f":
+            raise KeyMismatch(f"init_row_sparse of key {key!r}: dtype {kind} is no float type")
+        made = row_initializer(initializer, tuple(shape), seed)
+        self._init_rows(key, tuple(shape), kind, made)
+        self._names.append(str(key))
+
+    def _init_rows(
+        self, key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], initializer: RowInitializer
+    ) -> None:
+        raise ConfigError(f"init_row_sparse: stores of type {self.type!r} have no such thing")
 
     def _pull_rows(
         self,

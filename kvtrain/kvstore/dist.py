@@ -14,11 +14,15 @@ from kvtrain.errors import ConfigError, KeyMismatch, NonFiniteGradient
 from kvtrain.kernels import xp
 from kvtrain.kvstore.base import Key, KVStore, Updating
 from kvtrain.kvstore.consistency import Consistency
+from kvtrain.kvstore.dist_rows import DistRows
 from kvtrain.kvstore.residence import Residence, lend
+from kvtrain.kvstore.rows import check_storage, is_sparse, rows_of
+from kvtrain.kvstore.waiting import Waiting
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Scope
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.clocks import staleness_of
+from kvtrain.ps.core.rows import RowInitializer, pack
 from kvtrain.ps.core.shards import DTYPES, KeySpec
 from kvtrain.ps.net.client import WorkerNode
 
@@ -50,6 +54,7 @@ class DistKVStore(KVStore):
                 sync=consistency == "sync",
             )
         )
+        self._rows = DistRows(node, self._store, config.check_finite)
 
     @property
     def rank(self) -> int:
@@ -64,7 +69,7 @@ class DistKVStore(KVStore):
     # ---- arrays ---------------------------------------------------------------------------
 
     def _init(self, keys: list[Key], values: list[NDArray]) -> None:
-        specs = []
+        specs, arrays = [], []
         for key, value in zip(keys, values, strict=True):
             name = np.dtype(value.dtype).name
             if name not in DTYPES:
@@ -75,21 +80,43 @@ class DistKVStore(KVStore):
                     numeric=isinstance(key, int),
                     shape=value.shape,
                     dtype=name,
-                    whole=self._whole,
+                    storage="row_sparse" if is_sparse(value) else "default",
+                    whole=self._whole and not is_sparse(value),
                     consistency=self._consistency.of(str(key)),
                     compression=self._compression_of(value),
                 )
             )
-        arrays = tuple(np.ascontiguousarray(v._read()).reshape(-1) for v in values)
-        self._node.call(r.InitRequest(self._store, tuple(specs), arrays))
+            if is_sparse(value):
+                arrays.append(pack(*rows_of(value)))
+            else:
+                arrays.append(np.ascontiguousarray(value._read()).reshape(-1))
+        self._node.call(r.InitRequest(self._store, tuple(specs), tuple(arrays)))
         for key, value in zip(keys, values, strict=True):
             self._shapes[key] = (value.shape, np.dtype(value.dtype))
+            if is_sparse(value):
+                self._rows.shapes[key] = self._shapes[key]
             if staleness_of(self._consistency.of(str(key))) is not None:
                 self._bounded.add(key)
 
+    def _init_rows(
+        self, key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], initializer: RowInitializer
+    ) -> None:
+        spec = KeySpec(
+            name=str(key),
+            numeric=isinstance(key, int),
+            shape=shape,
+            dtype=dtype.name,
+            storage="row_sparse",
+            consistency=self._consistency.of(str(key)),
+            initializer=initializer.describe(),
+        )
+        self._node.call(r.InitRequest(self._store, (spec,), (np.empty(0, np.uint8),)))
+        self._shapes[key] = self._rows.shapes[key] = (shape, dtype)
+        self._rows.drawn.add(key)
+
     def _compression_of(self, value: NDArray) -> str:
-        """Whole numbers are sent as they are."""
-        if self._codec is None or np.dtype(value.dtype).kind != "f":
+        """Whole numbers and rows are sent as they are."""
+        if self._codec is None or is_sparse(value) or np.dtype(value.dtype).kind != "f":
             return ""
         return self._codec.describe()
 
@@ -103,6 +130,8 @@ class DistKVStore(KVStore):
                     f"{what} of key {key!r} by worker-{self.rank}: got shape {array.shape}, dtype "
                     f"{np.dtype(array.dtype)}; the key has shape {held[0]}, dtype {held[1]}"
                 )
+        if what == "push":
+            check_storage(key, arrays, key in self._rows.shapes, what)
 
     def _sum(self, key: Key, given: list[NDArray]) -> Array:
         raws = [np.ascontiguousarray(a._read()).reshape(-1) for a in given]
@@ -139,6 +168,9 @@ class DistKVStore(KVStore):
         priorities: list[int],
         rescale_grad: float | None,
     ) -> None:
+        if not self._rows.shapes.keys().isdisjoint(keys):
+            self._push_rows(keys, values, outs, priorities, rescale_grad)
+            return
         if outs is not None and not self._bounded.isdisjoint(keys):
             self._push_then_pull(keys, values, outs, priorities, rescale_grad)
             return
@@ -170,6 +202,32 @@ class DistKVStore(KVStore):
         )
         self._await(self._node.submit(request), outs, buffers)
 
+    def _push_rows(
+        self,
+        keys: list[Key],
+        values: Sequence[list[NDArray] | None],
+        outs: list[list[NDArray]] | None,
+        priorities: list[int],
+        rescale_grad: float | None,
+    ) -> None:
+        """Row-sparse keys by themselves, the dense ones of the call together."""
+        for key, given in zip(keys, values, strict=True):
+            self._check(key, given or [], "push")
+        dense = [i for i, key in enumerate(keys) if key not in self._rows.shapes]
+        if dense:
+            self._push(
+                [keys[i] for i in dense],
+                [values[i] for i in dense],
+                None if outs is None else [outs[i] for i in dense],
+                [priorities[i] for i in dense],
+                rescale_grad,
+            )
+        for i, key in enumerate(keys):
+            if key in self._rows.shapes:
+                self._rows.push(key, values[i], priorities[i], rescale_grad)
+                if outs is not None:
+                    self._rows.pull_all(key, outs[i])
+
     def _push_then_pull(
         self,
         keys: list[Key],
@@ -192,11 +250,38 @@ class DistKVStore(KVStore):
     def _pull(self, keys: list[Key], outs: list[list[NDArray]], priorities: list[int]) -> None:
         for key, targets in zip(keys, outs, strict=True):
             self._check(key, targets, "pull")
+            if key in self._rows.shapes:
+                self._rows.pull_all(key, targets)
+            else:
+                check_storage(key, targets, False, "pull")
+        mine = [i for i, key in enumerate(keys) if key not in self._rows.shapes]
+        if not mine:
+            return
+        keys, outs = [keys[i] for i in mine], [outs[i] for i in mine]
+        priorities = [priorities[i] for i in mine]
         buffers = self._buffers(outs)
         request = r.PullRequest(
-            self._store, tuple(str(key) for key in keys), buffers, tuple(priorities)
+            self._store,
+            tuple(str(key) for key in keys),
+            buffers,
+            tuple(priorities),
         )
         self._await(self._node.submit(request), outs, buffers)
+
+    def _pull_rows(
+        self,
+        keys: list[Key],
+        outs: list[list[NDArray]],
+        ids: list[list[Any]],
+        priorities: list[int],
+    ) -> None:
+        for key, targets in zip(keys, outs, strict=True):
+            if key in self._shapes and key not in self._rows.shapes:
+                raise KeyMismatch(f"row_sparse_pull of key {key!r}: the key is dense; use pull")
+            self._check(key, targets, "row_sparse_pull")
+        for key, targets, wanted in zip(keys, outs, ids, strict=True):
+            for target, rows in zip(targets, wanted, strict=True):
+                self._rows.pull(key, [target], rows)
 
     @staticmethod
     def _buffers(outs: list[list[NDArray]]) -> tuple[Array, ...]:
@@ -211,7 +296,7 @@ class DistKVStore(KVStore):
 
     def _await(self, number: int, outs: list[list[NDArray]], buffers: tuple[Array, ...]) -> None:
         """Make the targets pending: the first use of any of them waits for the request."""
-        waiting = _Waiting(self._node, number)
+        waiting = Waiting(self._node, number)
         for targets, buffer in zip(outs, buffers, strict=True):
             for target in targets:
                 target._set_pending(_filler(waiting, target, buffer))
@@ -297,29 +382,7 @@ class DistKVStore(KVStore):
         return found
 
 
-class _Waiting:
-    """One request that several arrays wait for; waited for once."""
-
-    def __init__(self, node: WorkerNode, number: int) -> None:
-        self._node = node
-        self._number = number
-        self._done = False
-        self._error: BaseException | None = None
-
-    def wait(self) -> None:
-        if self._error is not None:
-            raise self._error
-        if self._done:
-            return
-        try:
-            self._node.wait(self._number)
-        except Exception as error:
-            self._error = error
-            raise
-        self._done = True
-
-
-def _filler(waiting: _Waiting, target: NDArray, buffer: Array) -> Any:
+def _filler(waiting: Waiting, target: NDArray, buffer: Array) -> Any:
     """What a pending array calls: wait, then copy unless the answer came to its own place."""
 
     def fill() -> None:

@@ -14,8 +14,11 @@ from kvtrain.errors import KeyAlreadyInitialized, KeyMismatch, KeyNotInitialized
 from kvtrain.kernels import xp
 from kvtrain.kernels.stored import Rows, dense, merge_rows
 from kvtrain.kvstore.base import Key, KVStore
+from kvtrain.kvstore.local_rows import Table
+from kvtrain.kvstore.rows import check_storage, merged
 from kvtrain.ndarray import NDArray
 from kvtrain.ndarray.stored.array import raw_of, wrap
+from kvtrain.ps.core.rows import RowInitializer
 
 
 class LocalKVStore(KVStore):
@@ -28,16 +31,25 @@ class LocalKVStore(KVStore):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._stored: dict[Key, NDArray] = {}
+        #: keys whose rows arise at the first push to them
+        self._tables: dict[Key, Table] = {}
         #: residual of each (key, place in the list of its arrays)
         self._feedback: dict[tuple[Key, int], ErrorFeedback] = {}
 
     def _init(self, keys: list[Key], values: list[NDArray]) -> None:
         for key in keys:
-            if key in self._stored or keys.count(key) > 1:
+            if key in self._stored or key in self._tables or keys.count(key) > 1:
                 raise KeyAlreadyInitialized(f"key {key!r} was already initialised")
         for key, value in zip(keys, values, strict=True):
             copied = value.copyto(cpu()) if value._sparse else NDArray(value.asnumpy(), cpu())
             self._stored[key] = copied
+
+    def _init_rows(
+        self, key: Key, shape: tuple[int, ...], dtype: np.dtype[Any], initializer: RowInitializer
+    ) -> None:
+        if key in self._stored or key in self._tables:
+            raise KeyAlreadyInitialized(f"key {key!r} was already initialised")
+        self._tables[key] = Table(key, shape, dtype, initializer)
 
     def _held(self, key: Key, what: str) -> NDArray:
         held = self._stored.get(key)
@@ -47,8 +59,8 @@ class LocalKVStore(KVStore):
             )
         return held
 
-    def _checked(self, key: Key, arrays: list[NDArray], what: str) -> NDArray:
-        held = self._held(key, what)
+    def _checked(self, key: Key, arrays: list[NDArray], what: str) -> Any:
+        held: Any = self._tables[key] if key in self._tables else self._held(key, what)
         for array in arrays:
             if array.shape != held.shape or array.dtype != held.dtype:
                 raise KeyMismatch(
@@ -68,6 +80,8 @@ class LocalKVStore(KVStore):
     ) -> None:
         for key, given in zip(keys, values, strict=True):
             self._checked(key, given or [], "push")
+            if key in self._tables:
+                check_storage(key, given or [], True, "push")
         for key, targets in zip(keys, outs or [], strict=False):
             self._checked(key, targets, "pull")
         for i, (key, given) in enumerate(zip(keys, values, strict=True)):
@@ -77,6 +91,9 @@ class LocalKVStore(KVStore):
                 self._copy(key, outs[i])
 
     def _apply(self, key: Key, given: list[NDArray]) -> None:
+        if key in self._tables:
+            self._tables[key].push(key, *merged(given), self._updater)
+            return
         held = self._stored[key]
         if held._sparse or any(array._sparse for array in given):
             self._apply_sparse(key, given, held)
@@ -124,6 +141,10 @@ class LocalKVStore(KVStore):
             self._copy(key, targets)
 
     def _copy(self, key: Key, targets: list[NDArray]) -> None:
+        if key in self._tables:
+            raise KeyMismatch(
+                f"pull of key {key!r}: its table is never held as a whole; use row_sparse_pull"
+            )
         held = self._stored[key]
         if held._sparse or any(target._sparse for target in targets):
             for target in targets:
@@ -143,9 +164,12 @@ class LocalKVStore(KVStore):
         for key, targets in zip(keys, outs, strict=True):
             self._checked(key, targets, "row_sparse_pull")
         for key, targets, wanted in zip(keys, outs, ids, strict=True):
-            table = raw_of(self._stored[key])
+            table: Any = self._tables.get(key)
+            table = raw_of(self._stored[key]) if table is None else table
             for target, rows in zip(targets, wanted, strict=True):
-                if isinstance(table, Rows):
+                if isinstance(table, Table):
+                    target._receive(Rows(rows, table.read(rows), target.shape))
+                elif isinstance(table, Rows):
                     target._receive(table.take(rows))
                 else:
                     target._receive(Rows(rows, dense(table)[rows], target.shape))

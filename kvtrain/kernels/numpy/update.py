@@ -127,16 +127,6 @@ def decayed(
     return into
 
 
-def take_rows(table: Array, rows: Array) -> Array:
-    """``table[rows]``."""
-    return np.take(table, rows, axis=0, mode="clip")
-
-
-def put_rows(table: Array, rows: Array, values: Array) -> None:
-    """``table[rows] = values``; the rows are distinct."""
-    table[rows] = values
-
-
 def sgd_update(
     weight: Array,
     grad: Array,

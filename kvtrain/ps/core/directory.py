@@ -21,6 +21,8 @@ class Directory:
     #: (store, name) -> rank that declared it first
     declared_by: dict[tuple[int, str], int] = field(default_factory=dict)
     next_shard: int = 0
+    #: chunks of a row-sparse key: one for each server of the start
+    row_parts: int = 1
 
     def open_store(self, store: int, type_: str, sync: bool, rank: int) -> None:
         """Agree on a store; a difference is an error that shows both."""
@@ -37,7 +39,9 @@ class Directory:
         name = (store, spec.name)
         held = self.keys.get(name)
         if held is None:
-            entry = make_entry(len(self.keys), store, spec, self.chunk_bytes, self.next_shard)
+            entry = make_entry(
+                len(self.keys), store, spec, self.chunk_bytes, self.next_shard, self.row_parts
+            )
             self.next_shard = (self.next_shard + entry.chunks) % self.shards
             self.keys[name] = entry
             self.declared_by[name] = rank

@@ -42,6 +42,15 @@ class Kept:
         self._left = chunks
         self.array: Array = self._slot.data.view(given.dtype)
 
+    @classmethod
+    def bytes_of(cls, memory: Memory, nbytes: int) -> Kept:
+        """Room for one chunk of `nbytes` bytes."""
+        kept = cls.__new__(cls)
+        kept._memory, kept._left = memory, 1
+        kept._slot = memory.take(nbytes)
+        kept.array = kept._slot.data
+        return kept
+
     def acknowledged(self) -> None:
         """One of the chunks needs its bytes no more."""
         self._left -= 1

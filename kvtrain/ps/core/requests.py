@@ -66,6 +66,37 @@ class PullRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RowPushRequest:
+    """Contribute rows (k, width) of a row-sparse key; the core copies them.
+
+    `ids` are int64 and rise strictly. In sync it is the worker's contribution to the next
+    round, also without any row; `empty` ones count and add nothing.
+    """
+
+    store: int
+    name: str
+    ids: Array = field(compare=False)
+    values: Array = field(compare=False)
+    priority: int = 0
+    rescale_grad: float | None = None
+    empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowPullRequest:
+    """Read rows `ids` (int64, rising strictly) of a row-sparse key.
+
+    Completes with a list of (places, flat rows) to be put into `out`, flat and writable; of a
+    key with one chunk the list is empty and `out` is written.
+    """
+
+    store: int
+    name: str
+    ids: Array = field(compare=False)
+    out: Array = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class BarrierRequest:
     """Completes when every live worker has called the same barrier."""
 
@@ -117,6 +148,8 @@ Request = (
     | InitRequest
     | PushRequest
     | PullRequest
+    | RowPushRequest
+    | RowPullRequest
     | BarrierRequest
     | SetOptimizerRequest
     | SetHyperRequest

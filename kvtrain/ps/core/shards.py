@@ -78,6 +78,8 @@ class KeyEntry:
     #: elements of a full chunk
     chunk_elements: int
     first_shard: int
+    #: chunks that the rows of a row-sparse key are dealt to; 0: the key is dense
+    row_parts: int = 0
 
     def problem(self) -> str:
         """Why nobody can mean this; empty if it makes sense."""
@@ -93,7 +95,7 @@ class KeyEntry:
     @property
     def chunks(self) -> int:
         """How many chunks the key has; an empty array has one."""
-        return max(1, -(-self.size // self.chunk_elements))
+        return self.row_parts or max(1, -(-self.size // self.chunk_elements))
 
     def bounds(self, part: int) -> tuple[int, int]:
         """First and past-the-last element of chunk `part` in the flat array."""
@@ -108,11 +110,20 @@ class KeyEntry:
         return (ChunkId(self.id, i) for i in range(self.chunks))
 
 
-def make_entry(id_: int, store: int, spec: KeySpec, chunk_bytes: int, first_shard: int) -> KeyEntry:
-    """Lay out a new key. A `whole` key is one chunk whatever its size."""
+def make_entry(
+    id_: int, store: int, spec: KeySpec, chunk_bytes: int, first_shard: int, row_parts: int = 1
+) -> KeyEntry:
+    """Lay out a new key. A `whole` key is one chunk whatever its size; the rows of a row-sparse
+    one are dealt to `row_parts` chunks, one for each server."""
     elements = max(1, chunk_bytes // ITEMSIZE[spec.dtype])
     if spec.whole:
         elements = max(1, prod(spec.shape))
+    sparse = spec.storage == "row_sparse"
     return KeyEntry(
-        id=id_, store=store, spec=spec, chunk_elements=elements, first_shard=first_shard
+        id=id_,
+        store=store,
+        spec=spec,
+        chunk_elements=elements,
+        first_shard=first_shard,
+        row_parts=max(1, min(row_parts, spec.shape[0])) if sparse else 0,
     )

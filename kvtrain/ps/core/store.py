@@ -196,32 +196,16 @@ class Arithmetic:
         `schedule_at` None: the schedule is evaluated at the key's own count.
         """
         weight = chunk.begin()
-        optimizer = optimizers.under(chunk.hyper)
-        shape = chunk.shape if chunk.shape is not None else weight.shape
-        if chunk.optimizer_number != optimizers.number:
-            chunk.state = optimizer.state_arrays(
-                weight if optimizer.blockwise else weight.reshape(shape)
-            )
-            chunk.optimizer_number = optimizers.number
-            chunk.base_version = chunk.version
+        optimizer, hyper, factors = self.prepare(
+            chunk, weight, arrays, scales, optimizers, schedule_at
+        )
         if not arrays:
             return
         assert chunk.state is not None
         arrays = [np.asarray(a) for a in arrays]  # plain ones: lent ones are slower
-        begin = optimizer.begin_num_update
-        count = begin + chunk.version - chunk.base_version + 1
-        at = count if schedule_at is None else begin + schedule_at
-        hyper = optimizer.hyper(chunk.name, count, at)
-        wanted = {hyper.rescale_grad if s is None else s for s in scales}
-        if len(wanted) == 1:
-            hyper = replace(hyper, rescale_grad=wanted.pop())
-        else:
-            # members disagree (a smaller last batch, say): each is scaled by its own first
-            arrays = [
-                np.multiply(a, a.dtype.type(hyper.rescale_grad if s is None else s))
-                for a, s in zip(arrays, scales, strict=True)
-            ]
-            hyper = replace(hyper, rescale_grad=1.0)
+        if factors is not None:
+            arrays = [np.multiply(a, a.dtype.type(f)) for a, f in zip(arrays, factors, strict=True)]
+        shape = chunk.shape if chunk.shape is not None else weight.shape
         if not optimizer.blockwise:
             whole = arrays[0]
             if len(arrays) > 1:
@@ -238,6 +222,37 @@ class Arithmetic:
                 grad = scratch[: block.size]
                 xp.sum_arrays([a[low:high] for a in arrays], out=grad)
             optimizer.update_block(block, grad, tuple(s[low:high] for s in chunk.state), hyper)
+
+    @staticmethod
+    def prepare(
+        chunk: StoredChunk,
+        weight: Array,
+        arrays: Sequence[Array],
+        scales: Sequence[float | None],
+        optimizers: Optimizers,
+        schedule_at: int | None,
+    ) -> tuple[BlockOptimizer, Any, list[float] | None]:
+        """The chunk's optimizer with its state made, values for this update (None without
+        contributions), and the contributions' own factors where they differ."""
+        optimizer = optimizers.under(chunk.hyper)
+        shape = chunk.shape if chunk.shape is not None else weight.shape
+        if chunk.optimizer_number != optimizers.number:
+            chunk.state = optimizer.state_arrays(
+                weight if optimizer.blockwise else weight.reshape(shape)
+            )
+            chunk.optimizer_number = optimizers.number
+            chunk.base_version = chunk.version
+        if not arrays:
+            return optimizer, None, None
+        begin = optimizer.begin_num_update
+        count = begin + chunk.version - chunk.base_version + 1
+        at = count if schedule_at is None else begin + schedule_at
+        hyper = optimizer.hyper(chunk.name, count, at)
+        factors = [hyper.rescale_grad if s is None else s for s in scales]
+        if len(set(factors)) == 1:
+            return optimizer, replace(hyper, rescale_grad=factors[0]), None
+        # members disagree (a smaller last batch, say): each is scaled by its own first
+        return optimizer, replace(hyper, rescale_grad=1.0), factors
 
     def _block(self, dtype: np.dtype[Any]) -> Array:
         if dtype not in self._scratch:

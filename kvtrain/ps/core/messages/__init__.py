@@ -54,7 +54,7 @@ from kvtrain.ps.core.messages.launcher import (
     StatusReply,
     StatusRequest,
 )
-from kvtrain.ps.core.messages.modes import Clock, ClockAck
+from kvtrain.ps.core.messages.modes import Clock, ClockAck, RowPull
 from kvtrain.ps.core.messages.sharing import Offer, OfferAnswer, SegmentOffer
 
 __all__ = [
@@ -99,6 +99,7 @@ __all__ = [
     "Query",
     "Refused",
     "Released",
+    "RowPull",
     "SegmentOffer",
     "SetOptimizer",
     "StartProcess",

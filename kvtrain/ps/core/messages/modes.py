@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of bounded staleness (PROTOCOL R42)."""
+"""Messages of bounded staleness (PROTOCOL R42) and of row-sparse keys."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kvtrain.ps.core.membership import Role
-from kvtrain.ps.core.messages.base import Message, message
+from kvtrain.ps.core.messages.base import Arrays, Message, message
+from kvtrain.ps.core.messages.data import ChunkRead
 
 
 @message(34, Role.SERVER)
@@ -19,3 +20,13 @@ class Clock(Message):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockAck(Message):
     """The clock `step` of the receiver is known here."""
+
+
+@message(36, Role.SERVER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowPull(Message):
+    """Read rows of chunks; their int64 numbers in the chunk, rising, have the same places in
+    `arrays`. Answered with PullReply."""
+
+    chunks: tuple[ChunkRead, ...]
+    arrays: Arrays = field(default=(), compare=False)

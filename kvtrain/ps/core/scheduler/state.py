@@ -42,7 +42,9 @@ class SchedulerState:
         self.table: Table | None = None
         self.roster = Roster()
         self.barriers = Barriers()
-        self.directory = Directory(settings.chunk_bytes, settings.shards)
+        self.directory = Directory(
+            settings.chunk_bytes, settings.shards, row_parts=settings.servers
+        )
         self.failure: Exception | None = None
         self._counter = 0
         self._outbox = Outbox(settings.resend_after, settings.resend_longest)

@@ -6,9 +6,12 @@ collecting -> reduced -> committed (PROTOCOL R1, R2).
 
 from __future__ import annotations
 
+from typing import Any
+
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.memory import intact
 from kvtrain.ps.core.rounds import Part, SyncLedger
+from kvtrain.ps.core.rows import StoredRows
 from kvtrain.ps.core.server.gates import Gates
 from kvtrain.ps.core.server.state import Chunk
 from kvtrain.ps.core.shards import ChunkId
@@ -30,9 +33,9 @@ class Commits(Gates):
             step = parts[0].round.step
             at = step + 1 if isinstance(chunk.ledger, SyncLedger) and step > 0 else None
             scales = [p.rescale_grad for p in full]
-            self._arithmetic.update(stored, arrays, scales, store.optimizers, at)
+            self._arithmetic_of(stored).update(stored, arrays, scales, store.optimizers, at)
         else:
-            self._arithmetic.assign_sum(stored, arrays)
+            self._arithmetic_of(stored).assign_sum(stored, arrays)
         if not all([intact(array) for array in arrays]):
             self._spoiled(chunk_id, chunk)
             return
@@ -48,6 +51,9 @@ class Commits(Gates):
         )
         # with replicas the record goes to them here, and the commit waits for their answers
         self._commit(chunk, record, parts)
+
+    def _arithmetic_of(self, stored: StoredChunk) -> Any:
+        return self._row_arithmetic if isinstance(stored, StoredRows) else self._arithmetic
 
     def _spoiled(self, chunk_id: ChunkId, chunk: Chunk) -> None:
         """A contribution was written while it was read: its worker has been told that it is

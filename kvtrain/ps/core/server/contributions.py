@@ -19,9 +19,12 @@ from kvtrain.ps.core.codecs import decoded
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import SCHEDULER, NodeId, Round
 from kvtrain.ps.core.rounds import AsyncLedger, Part, Standing, SyncLedger
+from kvtrain.ps.core.rows import StoredRows, check_lazy, check_packed
 from kvtrain.ps.core.server.commits import Commits
 from kvtrain.ps.core.server.state import Chunk, Store
 from kvtrain.ps.core.shards import ChunkId
+
+Array = np.ndarray[Any, Any]
 
 
 class Contributions(Commits):
@@ -55,7 +58,7 @@ class Contributions(Commits):
         part = Part(
             node=sender,
             round=given.round,
-            array=None if given.empty else decoded(chunk.entry, given.chunk, given.codec, array),
+            array=None if given.empty else self._values(chunk, store, given, array),
             want=message.want,
             rescale_grad=message.rescale_grad,
             hyper=message.hyper,
@@ -87,6 +90,15 @@ class Contributions(Commits):
             if skipped is not None:
                 return self._out_of_step(skipped[0], chunk, skipped[1], now)
         return []
+
+    @staticmethod
+    def _values(chunk: Chunk, store: Store, given: m.Contribution, array: Array) -> Array:
+        """The values of a contribution; of a row-sparse key its rows, packed and checked."""
+        if not isinstance(chunk.stored, StoredRows):
+            return decoded(chunk.entry, given.chunk, given.codec, array)
+        check_packed(chunk.entry, given.chunk, given.codec, array, "push")
+        check_lazy(chunk.entry, chunk.stored, store.optimizers)
+        return array
 
     def _close_what_can_be(
         self, chunk_id: ChunkId, chunk: Chunk, now: float, sender: NodeId | None = None

@@ -70,6 +70,8 @@ class ServerCore(Waits):
                 effects = self._from_worker(sender, message, now, self._on_push_query)
             case m.Pull():
                 effects = self._from_worker(sender, message, now, self._on_pull)
+            case m.RowPull():
+                effects = self._from_worker(sender, message, now, self._on_row_pull)
             case m.Clock():
                 effects = self._from_worker(sender, message, now, self._on_clock)
             case m.SetOptimizer():

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kvtrain.errors import (
@@ -15,6 +17,7 @@ from kvtrain.ps.core.codecs import check_plain
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId
 from kvtrain.ps.core.rounds import AsyncLedger, SyncLedger
+from kvtrain.ps.core.rows import PACKED, check_packed, make_rows
 from kvtrain.ps.core.server.contributions import Contributions
 from kvtrain.ps.core.server.state import Chunk
 from kvtrain.ps.core.shards import ChunkId
@@ -37,18 +40,25 @@ class Keys(Contributions):
             if entry is None or not 0 <= chunk_id.part < entry.chunks:
                 raise RemoteProtocolError(f"Init: {chunk_id} is not in the directory it came with")
             self._check_primary(entry, chunk_id)
-            check_plain(entry, chunk_id, array, "init")
+            if entry.row_parts:
+                check_packed(entry, chunk_id, PACKED, array, "init")
+            else:
+                check_plain(entry, chunk_id, array, "init")
             ledger = (
                 SyncLedger()
                 if is_sync(entry.spec.consistency, message.sync)
                 else AsyncLedger(window=self.settings.async_window)
             )
             name: str | int = int(entry.spec.name) if entry.spec.numeric else entry.spec.name
-            whole = entry.spec.shape if entry.spec.whole else None
-            slot = self._memory.take(array.nbytes)
-            weight = slot.data.view(array.dtype)
-            np.copyto(weight, array)
-            stored = StoredChunk(chunk_id, name, 0, weight, whole, slot=slot)
+            stored: StoredChunk
+            if entry.row_parts:
+                stored = make_rows(entry, chunk_id, name, np.asarray(array))
+            else:
+                whole = entry.spec.shape if entry.spec.whole else None
+                slot = self._memory.take(array.nbytes)
+                weight = slot.data.view(array.dtype)
+                np.copyto(weight, array)
+                stored = StoredChunk(chunk_id, name, 0, weight, whole, slot=slot)
             self._entries[entry.id] = entry
             self._chunks[chunk_id] = Chunk(stored, entry, ledger)
             fresh.append(chunk_id)
@@ -61,9 +71,12 @@ class Keys(Contributions):
         effects: list[Effect] = []
         for key in [k for k in self._early if k[1] in fresh]:
             early = self._early.pop(key)
-            handle = self._on_push if isinstance(early.message, m.Push) else self._on_pull
+            handle: Any = self._on_pull
+            if isinstance(early.message, m.Push | m.RowPull):
+                pushed = isinstance(early.message, m.Push)
+                handle = self._on_push if pushed else self._on_row_pull
             try:
-                effects += handle(early.sender, early.message, now)  # type: ignore[arg-type]
+                effects += handle(early.sender, early.message, now)
             except KVTrainError as error:
                 effects.append(self._error(early.sender, early.message, error))
         return effects

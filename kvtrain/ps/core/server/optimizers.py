@@ -12,6 +12,7 @@ from kvtrain.errors import (
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.rows import StoredRows
 from kvtrain.ps.core.server.keys import Keys
 from kvtrain.ps.core.server.state import Store
 
@@ -62,6 +63,7 @@ class OptimizersAndStats(Keys):
             "chunks": len(keys),
             "optimizer": store.optimizers.name,
             **store.counters,
+            "rows_held": sum(c.stored.held for c in keys if isinstance(c.stored, StoredRows)),
             "staleness": store.staleness.to_plain(),
             "lead": store.lead.to_plain(),
         }

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kvtrain.errors import JobError
+import numpy as np
+
+from kvtrain.errors import JobError, RemoteProtocolError
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.clocks import staleness_of
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId, Round
 from kvtrain.ps.core.rounds import SyncLedger
+from kvtrain.ps.core.rows import StoredRows, check_ids
 from kvtrain.ps.core.server.state import EARLY_LIMIT, Chunk, Reader, ServerState
 
 
@@ -27,6 +30,26 @@ class Reads(ServerState):
             self._check_view(chunk, read.chunk, read.view)
             after = read.after if read.after is not None else Round(-1, 0)
             reader = Reader(sender, message.request, after, read.gate, message.step, now)
+            if chunk.entry.row_parts:
+                raise RemoteProtocolError(f"Pull of {read.chunk}: its key is row-sparse")
+            self._read(chunk, reader)
+        return []
+
+    def _on_row_pull(self, sender: NodeId, message: m.RowPull, now: float) -> list[Effect]:
+        if len(message.arrays) != len(message.chunks):
+            raise RemoteProtocolError("RowPull: as many arrays as chunks are needed")
+        for read, ids in zip(message.chunks, message.arrays, strict=True):
+            chunk = self._chunks.get(read.chunk)
+            if chunk is None:
+                alone = replace(message, chunks=(read,), arrays=(ids,))
+                self._keep_early(sender, read.chunk, None, alone, now)
+                continue
+            self._check_view(chunk, read.chunk, read.view)
+            if not chunk.entry.row_parts:
+                raise RemoteProtocolError(f"RowPull of {read.chunk}: its key is dense")
+            check_ids(chunk.entry, read.chunk.part, ids, "RowPull")
+            after = read.after if read.after is not None else Round(-1, 0)
+            reader = Reader(sender, message.request, after, read.gate, message.step, now, ids)
             self._read(chunk, reader)
         return []
 
@@ -48,7 +71,11 @@ class Reads(ServerState):
             return
         self._count_read(chunk, reader)
         view = self.table.shards[entry.shard(stored.id.part, len(self.table.shards))].view
-        value = stored.committed(self._may_lend(chunk, reader.node))
+        if isinstance(stored, StoredRows):
+            assert reader.rows is not None
+            value = stored.read(np.asarray(reader.rows))
+        else:
+            value = stored.committed(self._may_lend(chunk, reader.node))
         counters = store.counters
         counters["pulls"] += stored.id.part == 0
         counters["bytes_out"] += int(value.nbytes)

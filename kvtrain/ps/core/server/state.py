@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from kvtrain.errors import (
     JobError,
     RemoteProtocolError,
@@ -21,6 +23,7 @@ from kvtrain.ps.core.membership import NodeId, Role, Round, Table
 from kvtrain.ps.core.memory import HeapMemory, Memory
 from kvtrain.ps.core.replies import Replies
 from kvtrain.ps.core.rounds import AsyncLedger, SyncLedger
+from kvtrain.ps.core.rows import RowArithmetic
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.store import Arithmetic, MakeOptimizer, Optimizers, Record, StoredChunk
@@ -41,6 +44,8 @@ class Reader:
     #: the reader's own clock, and when it came
     clock: int = 0
     since: float = 0.0
+    #: numbers of the rows that are wanted; None: all of a dense chunk
+    rows: np.ndarray[Any, Any] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +86,7 @@ class Early:
     """A push or read of a chunk that does not exist yet."""
 
     sender: NodeId
-    message: m.Push | m.Pull
+    message: m.Push | m.Pull | m.RowPull
     since: float
 
 
@@ -105,6 +110,7 @@ class ServerState:
         self._observe = observe
         self._memory: Memory = memory or HeapMemory()
         self._arithmetic = Arithmetic()
+        self._row_arithmetic = RowArithmetic(self._arithmetic)
         self._stores: dict[int, Store] = {}
         self._entries: dict[int, KeyEntry] = {}
         self._chunks: dict[ChunkId, Chunk] = {}

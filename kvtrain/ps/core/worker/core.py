@@ -166,6 +166,10 @@ class WorkerCore(JoiningAndEnding):
                 return self._push(number, request, now)
             case r.PullRequest():
                 return self._pull(number, request, now)
+            case r.RowPushRequest():
+                return self._push_rows(number, request, now)
+            case r.RowPullRequest():
+                return self._pull_rows(number, request, now)
             case r.BarrierRequest():
                 return self._barrier(number, request, now)
             case r.SetOptimizerRequest():

@@ -18,6 +18,7 @@ from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import NodeId
 from kvtrain.ps.core.posting import Array, ClientChunk
 from kvtrain.ps.core.replies import FULL
+from kvtrain.ps.core.rows import first_values
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.worker.state import Store, WorkerState, check_spec
 
@@ -84,10 +85,8 @@ class StoresAndKeys(WorkerState):
         packs: dict[NodeId, list[list[tuple[ChunkId, Array, KeyEntry]]]] = {}
         sizes: dict[NodeId, int] = {}
         for entry, array in zip(entries, arrays, strict=True):
-            for chunk_id in entry:
-                low, high = entry.bounds(chunk_id.part)
+            for chunk_id, part in zip(entry, first_values(entry, array), strict=True):
                 server = self.table.primary(entry.shard(chunk_id.part, len(self.table.shards)))
-                part = array[low:high]
                 packed = packs.setdefault(server, [])
                 if not packed or sizes[server] + part.nbytes > FULL:
                     packed.append([])

@@ -27,7 +27,6 @@ class Pushes(TellsClocks):
             check_array(entry, out, "pull")
         if not entries:
             return self._done(number)
-        open_ = self._requests[number]
         packer = Packer(self.table)
         effects: list[Effect] = []
         for i, entry in enumerate(entries):
@@ -51,7 +50,6 @@ class Pushes(TellsClocks):
                 low, high = entry.bounds(chunk_id.part)
                 if not sync:
                     round_ = Round(0, (chunk.last.n if chunk.last else 0) + 1)
-                chunk.last = round_
                 part = None if array is None else array[low:high]
                 if part is not None and isinstance(kept, Kept) and given is not None:
                     effects.append(Copy(part, given[low:high]))
@@ -69,17 +67,22 @@ class Pushes(TellsClocks):
                     priority=priority,
                     kept=kept,
                 )
-                store.clock.pushed(store.step)
-                open_.parts.add((chunk_id, round_))
-                self._busy.add(chunk_id)
-                chunk.queue.append(posted)
-                self._send_queued(chunk, packer, now)
+                self._queue(chunk, posted, packer, now)
                 effects += self._post(packer, now)
         return effects
 
     def _post(self, packer: Packer, now: float) -> list[Effect]:
         """Send what a push has packed."""
         return packer.flush(self.epoch)
+
+    def _queue(self, chunk: ClientChunk, posted: Posted, packer: Packer, now: float) -> None:
+        """Queue a contribution, and send it if its turn has come."""
+        chunk.last = posted.round
+        self._stores[chunk.entry.store].clock.pushed(posted.step)
+        self._requests[posted.request].parts.add((chunk.id, posted.round))
+        self._busy.add(chunk.id)
+        chunk.queue.append(posted)
+        self._send_queued(chunk, packer, now)
 
     def _send_queued(self, chunk: ClientChunk, packer: Packer, now: float) -> None:
         sync = self._stores[chunk.entry.store].is_sync(chunk.entry)
@@ -149,7 +152,7 @@ class Pushes(TellsClocks):
         if open_.parts:
             return []
         self._forget_questions(number)
-        return self._done(number)
+        return self._done(number, open_.value)
 
     def _forget_questions(self, number: int) -> None:
         assert self.table is not None

@@ -7,10 +7,10 @@ from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId
-from kvtrain.ps.core.worker.onetrip import OneTrip
+from kvtrain.ps.core.worker.rows import RowRequests
 
 
-class Together(OneTrip):
+class Together(RowRequests):
     """Requests that concern the whole store."""
 
     def _barrier(self, number: int, request: r.BarrierRequest, now: float) -> list[Effect]:
