@@ -12,6 +12,7 @@ from kvtrain.ndarray.invoke import invoke
 from kvtrain.ndarray.stored import basic, elementwise, products
 from kvtrain.ndarray.stored.array import BaseSparseNDArray, CSRNDArray, RowSparseNDArray
 from kvtrain.ndarray.stored.creation import array, csr_matrix, empty, row_sparse_array, zeros
+from kvtrain.ndarray.update import SPARSE
 from kvtrain.ops.registry import find
 
 assert basic and products  # their rules are registered
@@ -25,6 +26,7 @@ SHARED = (
     "LinearRegressionOutput",
     "LogisticRegressionOutput",
     "MAERegressionOutput",
+    "adam_update",
     "add",
     "add_n",
     "arccos",
@@ -43,6 +45,7 @@ SHARED = (
     "divide",
     "dot",
     "exp",
+    "ftrl_update",
     "gamma",
     "gammaln",
     "log",
@@ -53,6 +56,8 @@ SHARED = (
     "multiply",
     "norm",
     "rsqrt",
+    "sgd_mom_update",
+    "sgd_update",
     "sigmoid",
     "slice",
     "stop_gradient",
@@ -129,6 +134,7 @@ def install(names: dict[str, Any]) -> None:
     """Take over the functions of ``nd`` that know sparse arrays."""
     for name in SHARED:
         globals()[name] = names[name]
+    globals().update(SPARSE)
 
 
 __all__ = [

@@ -14,7 +14,9 @@ import numpy as np
 
 from kvtrain.errors import OperatorError
 from kvtrain.kernels import xp
+from kvtrain.kernels.stored import Rows
 from kvtrain.ndarray.array import NDArray
+from kvtrain.ndarray.stored.array import RowSparseNDArray, raw_of
 
 Array = np.ndarray[Any, Any]
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
@@ -61,22 +63,29 @@ def _sorted_out(
 def _result(weight: NDArray, out: Any) -> tuple[NDArray, Array]:
     """The array that gets the new weight, and its buffer holding the old one."""
     if out is None:
-        out = NDArray(weight._read().copy(), weight._ctx)
+        out = weight.copyto(weight._ctx)
     elif isinstance(out, list | tuple):
         out = out[0]
-    buffer = out._write()
     if out is not weight:
-        np.copyto(buffer, weight._read(), casting="unsafe")
-    return out, buffer
+        out._assign(raw_of(weight))
+    return out, out._write_all()
+
+
+def whole(state: NDArray) -> Array:
+    """The buffer of a state; of a sparse one after all its rows were made."""
+    if isinstance(state, RowSparseNDArray) and state._parts().ids.size != state.shape[0]:
+        state._assign(Rows(np.arange(state.shape[0]), state._read(), state.shape))
+    return state._write_all()
 
 
 def _step(kernel: Any, weight: Array, grad: NDArray, states: list[Array], attrs: Any) -> None:
     """One update; a row_sparse gradient touches only its rows if the update is lazy."""
     lazy = attrs.pop("lazy_update", None)
     if grad.stype == "row_sparse" and lazy is not False:
-        rows = grad.indices._read()  # type: ignore[attr-defined]
+        held = raw_of(grad).canonical()
+        rows = held.ids
         parts = [xp.take_rows(a, rows) for a in (weight, *states)]
-        kernel(parts[0], grad.data._read(), *parts[1:], **attrs)  # type: ignore[attr-defined]
+        kernel(parts[0], held.values, *parts[1:], **attrs)
         for table, part in zip((weight, *states), parts, strict=True):
             xp.put_rows(table, rows, part)
         return
@@ -91,7 +100,7 @@ def _define(name: str, states: Sequence[str] = (), contrib: bool = False, **attr
         inputs = ("weight", "grad", *states)
         arrays, full, out = _sorted_out(name, inputs, attrs, args, kwargs)
         made, buffer = _result(arrays[0], out)
-        _step(kernel, buffer, arrays[1], [a._write() for a in arrays[2:]], full)
+        _step(kernel, buffer, arrays[1], [whole(a) for a in arrays[2:]], full)
         return made
 
     def mixed(*args: Any, **kwargs: Any) -> Any:
@@ -162,6 +171,10 @@ _define(
     clip_gradient=-1.0,
     epsilon=1e-5,
 )
+_define("adagrad_update", ["history"], lr=_REQUIRED, epsilon=1e-7, **_COMMON)
+#: functions of ``nd.sparse`` alone
+SPARSE = {"adagrad_update": FUNCTIONS.pop("adagrad_update")}
+del FUNCTIONS["mp_adagrad_update"]
 for _name in ("signsgd", "signum", "adam", "rmsprop", "rmspropalex", "ftrl", "ftml"):
     del FUNCTIONS[f"mp_{_name}_update"]
 del CONTRIB["mp_group_adagrad_update"]

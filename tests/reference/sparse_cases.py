@@ -179,6 +179,29 @@ PROGRAMS += [
 ]
 
 
+_WEIGHT = "w = nd.array([[1, 2, 3], [4, 5, 6]])"
+_RATES = "lr=0.5, wd=0.25, rescale_grad=2, clip_gradient=5"
+for _stype in ("default", "row_sparse"):
+    _make = f"{_WEIGHT}.tostype('{_stype}')"
+    _state = f"nd.zeros((2, 3)).tostype('{_stype}')"
+    PROGRAMS += [
+        f"{_make}; sparse.sgd_update(w, r, {_RATES}, out=w); out = w",
+        f"{_make}; sparse.sgd_update(w, z, {_RATES}, out=w); out = w",
+        f"{_make}; m = {_state}\nfor _ in range(2):\n"
+        f"    sparse.sgd_mom_update(w, r, m, momentum=0.5, {_RATES}, out=w)\nout = [w, m]",
+        f"{_make}; m = {_state}; v = {_state}\nfor _ in range(2):\n"
+        f"    sparse.adam_update(w, r, m, v, {_RATES}, out=w)\nout = [w, m, v]",
+    ]
+_make = f"{_WEIGHT}.tostype('row_sparse')"
+PROGRAMS += [
+    f"{_make}; n = sparse.zeros('row_sparse', (2, 3)); v = sparse.zeros('row_sparse', (2, 3))\n"
+    f"for _ in range(2):\n    sparse.ftrl_update(w, r, n, v, {_RATES}, out=w)\nout = [w, n, v]",
+    f"{_make}; h = nd.zeros((2, 3)).tostype('row_sparse')\nfor _ in range(2):\n"
+    "    sparse.adagrad_update(w, r, h, lr=0.5, rescale_grad=2, clip_gradient=5, out=w)\n"
+    "out = [w, h]",
+]
+
+
 def programs() -> list:
     """All of them, each leaving its answer in `out`."""
     lines = EXPRESSIONS.replace("\n", ";").split(";")
