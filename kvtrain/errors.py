@@ -160,6 +160,10 @@ class OutOfStep(JobError):
     """A worker skipped a round that others wait for."""
 
 
+class ServerMemoryExceeded(JobError):
+    """A server's memory limit does not allow what was asked."""
+
+
 class JobStopped(JobError):
     """The job was ended from outside."""
 

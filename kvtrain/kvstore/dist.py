@@ -91,6 +91,7 @@ class DistKVStore(KVStore):
             else:
                 arrays.append(np.ascontiguousarray(value._read()).reshape(-1))
         self._node.call(r.InitRequest(self._store, tuple(specs), tuple(arrays)))
+        self._node.reserve([array.nbytes for array in arrays])
         for key, value in zip(keys, values, strict=True):
             self._shapes[key] = (value.shape, np.dtype(value.dtype))
             if is_sparse(value):

@@ -200,3 +200,32 @@ def test_dist_sync_outside_a_job_says_how_to_launch() -> None:
     )
     assert done.returncode == 1
     assert "kvtrain launch -n 4 script.py" in done.stderr
+
+
+def test_the_limit_of_a_servers_memory(run_base: Path, tmp_path: Path) -> None:
+    text = (
+        "kv = mx.kv.create('dist_sync')\n"
+        "kv.init('w', nd.zeros((250_000,)))\n"
+        "kv.set_optimizer(mx.optimizer.SGD(learning_rate=0.1, momentum=0.9))\n"
+        "for i in range(5):\n"
+        "    kv.push('w', nd.ones((250_000,)))\n"
+        "x = nd.zeros((250_000,))\n"
+        "kv.pull('w', x)\n"
+        "x.wait_to_read()\n"
+        "kv.barrier()\n"
+        "[s] = kv.stats()\n"
+        "if kv.rank == 0: print(*(s['memory_' + k] for k in ('weights', 'state', 'contributions',"
+        " 'limit')), s['memory_most'] <= 2_000_000 + 2 * 1_000_000)\n"
+        "kv.barrier()\n"
+        "kv.init('v', nd.zeros((400_000,)))\n"
+    )
+    script = write(tmp_path, text)
+    limited = ("-n", "2", "-s", "1", "--transport", "ipc", "--server-memory", "4M")
+    result = launch(run_base, *limited, script)
+    assert result.code == 1
+    assert result.lines("worker-0") == [f"1000000 1000000 0 {4 << 20} True"]
+    assert "ServerMemoryExceeded: server-0: with a new key it needs 5,200,000 bytes" in result.err
+    assert "raise --server-memory or start more servers" in result.err
+    for memory, error in (("1500K", "the optimizer's state"), ("500K", "a new key")):
+        limited = ("-n", "1", "-s", "1", "--server-memory", memory)
+        assert error in launch(run_base, *limited, script).err

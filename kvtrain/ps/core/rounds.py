@@ -135,6 +135,10 @@ class SyncLedger(Ledger):
             self._count(part)
         return parts
 
+    def arrays(self) -> Iterator[np.ndarray[Any, Any] | None]:
+        """What is held."""
+        return (part.array for waiting in self.open.values() for part in waiting.parts.values())
+
     def holds(self, node: NodeId, round_: Round) -> bool:
         """Whether this contribution waits in an open round."""
         waiting = self.open.get(round_)
@@ -186,6 +190,10 @@ class AsyncLedger(Ledger):
         if not waiting:
             self.stash.pop((node.rank, node.incarnation), None)
         return part
+
+    def arrays(self) -> Iterator[np.ndarray[Any, Any] | None]:
+        """What is held."""
+        return (part.array for waiting in self.stash.values() for part in waiting.values())
 
     def holds(self, node: NodeId, round_: Round) -> bool:
         """Whether this push waits for earlier ones."""

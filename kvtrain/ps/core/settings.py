@@ -45,6 +45,8 @@ class JobSettings:
     replicas: int = 0
     #: what the loss of a worker means: one of ON_WORKER_LOSS
     on_worker_loss: str = "abort"
+    #: bytes that one server may hold; 0: no limit
+    server_memory: int = 0
     #: contributions of one worker to one chunk that may be under way in async
     async_window: int = 16
 

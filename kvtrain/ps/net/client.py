@@ -26,7 +26,7 @@ from kvtrain.errors import JobStopped, KVTrainError, SchedulerLost
 from kvtrain.ps.core.effects import Complete, Copy, Effect, Fail, Note, Send, Stop
 from kvtrain.ps.core.joining import Identity
 from kvtrain.ps.core.membership import SCHEDULER, Role
-from kvtrain.ps.core.memory import Memory
+from kvtrain.ps.core.memory import HeapMemory, Memory
 from kvtrain.ps.core.requests import LeaveRequest, Request
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.story import Story, is_broken
@@ -114,6 +114,13 @@ class WorkerNode:
     def memory(self) -> Memory:
         """Where contributions lie until they are acknowledged."""
         return self._core.memory
+
+    def reserve(self, sizes: list[int]) -> None:
+        """Get memory for contributions of so many bytes ready: made, touched, to be offered
+        with the next message."""
+        if not isinstance(self.memory, HeapMemory):
+            for slot in [self.memory.take(size) for size in sizes]:
+                self.memory.give(slot)
 
     def round_of(self, store: int, name: str) -> tuple[int, int]:
         """The round that the next push of a key belongs to."""

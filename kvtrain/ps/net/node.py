@@ -63,6 +63,7 @@ def run_scheduler(
         note_after=min(60.0, config.round_timeout / 2),
         suspect_round_timeout=min(300.0, config.round_timeout),
         replicas=config.replicas,
+        server_memory=config.server_memory,
         on_worker_loss=config.on_worker_loss,
     )
     core = SchedulerCore(settings, time.monotonic(), config.incarnation or 1)

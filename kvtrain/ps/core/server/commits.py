@@ -29,6 +29,8 @@ class Commits(Gates):
         self._apply_hyper(stored, parts)
         full = [p for p in parts if p.array is not None]
         arrays = [p.array for p in full if p.array is not None]
+        for array in arrays:
+            self._account.let_go(array)
         if store.optimizers.installed:
             step = parts[0].round.step
             at = step + 1 if isinstance(chunk.ledger, SyncLedger) and step > 0 else None

@@ -69,7 +69,10 @@ class Contributions(Commits):
                 f"key {chunk.entry.spec.name!r}: an async store applies each push by an optimizer, "
                 "and none was set; call kv.set_optimizer(...) before the first push"
             )
+        self._account.hold(part.array)
         standing = chunk.ledger.accept(part, now)
+        if standing is not Standing.NEW:
+            self._account.let_go(part.array)
         if standing is Standing.NEW:
             store.counters["contributions"] += 1
             store.counters["pushes"] += given.chunk.part == 0

@@ -17,6 +17,7 @@ from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Note
 from kvtrain.ps.core.membership import NodeId
 from kvtrain.ps.core.rounds import SyncLedger
+from kvtrain.ps.core.server.account import private
 from kvtrain.ps.core.server.state import EARLY_LIMIT
 from kvtrain.ps.core.server.waits import Waits
 
@@ -111,3 +112,6 @@ class ServerCore(Waits):
                 assert len(ledger.open) <= workers, "more open rounds than workers"
             assert len(chunk.readers) <= EARLY_LIMIT
         assert len(self._early) <= EARLY_LIMIT
+        ledgers = [chunk.ledger for chunk in self._chunks.values()]
+        held = sum(private(array) for ledger in ledgers for array in ledger.arrays())
+        assert self._account.held == held, "contributions are not counted right"

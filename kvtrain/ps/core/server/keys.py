@@ -50,6 +50,7 @@ class Keys(Contributions):
                 else AsyncLedger(window=self.settings.async_window)
             )
             name: str | int = int(entry.spec.name) if entry.spec.numeric else entry.spec.name
+            self._account.new_weights(entry.store, array.nbytes)
             stored: StoredChunk
             if entry.row_parts:
                 stored = make_rows(entry, chunk_id, name, np.asarray(array))

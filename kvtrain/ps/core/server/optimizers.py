@@ -25,6 +25,9 @@ class OptimizersAndStats(Keys):
     ) -> list[Effect]:
         store = self._store(message.store)
         if sender.rank == 0 and message.number > store.optimizers.number:
+            self._account.new_optimizer(
+                message.store, self._make_optimizer(message.name, message.config)
+            )
             store.optimizers.install(message.number, message.name, message.config)
         if message.number > store.optimizers.number:
             store.waiting[sender] = (message, now)
@@ -64,6 +67,7 @@ class OptimizersAndStats(Keys):
             "optimizer": store.optimizers.name,
             **store.counters,
             "rows_held": sum(c.stored.held for c in keys if isinstance(c.stored, StoredRows)),
+            **self._account.to_plain(),
             "staleness": store.staleness.to_plain(),
             "lead": store.lead.to_plain(),
         }

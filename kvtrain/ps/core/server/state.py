@@ -24,6 +24,7 @@ from kvtrain.ps.core.memory import HeapMemory, Memory
 from kvtrain.ps.core.replies import Replies
 from kvtrain.ps.core.rounds import AsyncLedger, SyncLedger
 from kvtrain.ps.core.rows import RowArithmetic
+from kvtrain.ps.core.server.account import Account
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.store import Arithmetic, MakeOptimizer, Optimizers, Record, StoredChunk
@@ -109,6 +110,7 @@ class ServerState:
         self._make_optimizer = make_optimizer
         self._observe = observe
         self._memory: Memory = memory or HeapMemory()
+        self._account = Account()
         self._arithmetic = Arithmetic()
         self._row_arithmetic = RowArithmetic(self._arithmetic)
         self._stores: dict[int, Store] = {}

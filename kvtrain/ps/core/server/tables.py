@@ -46,6 +46,8 @@ class Tables(OptimizersAndStats):
             self.settings = JobSettings.from_plain(message.settings)
             self._next_look = now + min(self.settings.note_after, self.settings.join_timeout) / 4
             self.joining.welcomed(message.node, self.settings, now)
+            self._account.limit = self.settings.server_memory
+            self._account.name = str(self.node)
             self._install(message.table)
         return [self._installed()]
 
@@ -69,6 +71,7 @@ class Tables(OptimizersAndStats):
                 for chunk_id in list(self._open):
                     self._chunks[chunk_id].ledger.drop(member.node)
                     self._mark(chunk_id, self._chunks[chunk_id])
+                self._account.recount(chunk.ledger for chunk in self._chunks.values())
 
     def _installed(self) -> Send:
         assert self.table is not None
