@@ -214,3 +214,21 @@ def test_modified_cells_are_not_called_directly() -> None:
         layer(nd.ones((4, 2, 5)), layer.begin_state(3))
     ones = gluon.rnn.RNNCell(3).begin_state(2, func=nd.ones, dtype="float64", ctx=mx.cpu(1))
     assert (ones[0].context, ones[0].dtype) == (mx.cpu(1), np.float64)
+
+
+@pytest.mark.parametrize("projection", [None, 3])
+def test_a_layer_is_the_cells_that_it_unfuses_to(projection: int | None) -> None:
+    layer = gluon.rnn.LSTM(4, 2, bidirectional=True, projection_size=projection, input_size=5)
+    layer.initialize(mx.init.Uniform(0.5))
+    x = nd.array(np.random.RandomState(0).standard_normal((3, 2, 5)))
+    out, states = layer(x, layer.begin_state(2))
+    whole, _ = layer._unfuse().unroll(3, x, layout="TNC", merge_outputs=True)
+    np.testing.assert_allclose(out.asnumpy(), whole.asnumpy(), rtol=1e-5, atol=1e-6)
+    assert [s.shape for s in states] == [i["shape"] for i in layer.state_info(2)]
+
+
+def test_clipped_states_stay_in_bounds() -> None:
+    layer = gluon.rnn.LSTM(3, input_size=2, state_clip_min=-0.01, state_clip_max=0.01)
+    layer.initialize(mx.init.One())
+    _, (_, cell) = layer(nd.ones((4, 1, 2)), layer.begin_state(1))
+    np.testing.assert_allclose(cell.asnumpy(), 0.01, rtol=1e-6)

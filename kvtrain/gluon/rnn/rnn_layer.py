@@ -58,6 +58,7 @@ class _RNNLayer(HybridBlock):
         projection_size: int | None = None,
         h2r_weight_initializer: Any = None,
         dtype: Any = "float32",
+        clip: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -72,7 +73,7 @@ class _RNNLayer(HybridBlock):
         self._input_size = input_size
         self._projection_size = projection_size
         self._dtype = dtype
-        self._cells: dict[str, Any] = {}
+        self._clip = clip or {}
         out = projection_size or hidden_size
         wide = self._gates * hidden_size
         inside = input_size
@@ -189,25 +190,36 @@ class _RNNLayer(HybridBlock):
                 raise ValueError(
                     f"Invalid recurrent state shape. Expecting {info['shape']}, got {state.shape}."
                 )
-        stack = self._unfuse()
-        layers = self._num_layers * self._dir
-        split = [F.split(s, num_outputs=layers, axis=0, squeeze_axis=True) for s in states]
-        if layers == 1:
-            split = [[s] if isinstance(s, NDArray) else s for s in split]
-        flat = [kind[i] for i in range(layers) for kind in split]
-        length = inputs.shape[self._layout.index("T")]
-        out, after = stack.unroll(length, inputs, flat, self._layout, merge_outputs=True)
-        count = len(states)
-        return out, [F.stack(*after[i::count], axis=0) for i in range(count)]
+        if self._layout == "NTC":
+            inputs = F.swapaxes(inputs, 0, 1)
+        out, *after = F.RNN(
+            inputs,
+            self._flat(F, params),
+            *states,
+            state_size=self._hidden_size,
+            num_layers=self._num_layers,
+            bidirectional=self._dir == 2,
+            mode=self._mode,
+            p=self._dropout,
+            state_outputs=True,
+            projection_size=self._projection_size,
+            **self._clip,
+        )
+        return F.swapaxes(out, 0, 1) if self._layout == "NTC" else out, after
+
+    def _flat(self, F: Any, params: dict[str, Any]) -> Any:
+        """All parameters in one: the weights of each layer and direction, then the biases."""
+        groups = ["i2h_weight", "h2h_weight", *["h2r_weight"] * bool(self._projection_size)]
+        places = [f"{s}{i}_" for i in range(self._num_layers) for s in "lr"[: self._dir]]
+        names = [p + g for p in places for g in groups]
+        names += [p + g for p in places for g in ("i2h_bias", "h2h_bias")]
+        return F.concat(*(F.reshape(params[n], shape=(-1,)) for n in names), dim=0)
 
     def _cell(self, **kwargs: Any) -> Any:
         raise NotImplementedError
 
     def _unfuse(self) -> HybridSequentialRNNCell:
         """The same network as cells, with the same parameters."""
-        held = self._cells.get("stack")
-        if held is not None:
-            return held
         stack = HybridSequentialRNNCell(prefix=self.prefix, params=self.params)
         out = self._projection_size or self._hidden_size
         inside = self._input_size
@@ -221,7 +233,6 @@ class _RNNLayer(HybridBlock):
                 if self._dropout and i < self._num_layers - 1:
                     stack.add(DropoutCell(self._dropout))
                 inside = out * self._dir
-        self._cells["stack"] = stack
         return stack
 
 
@@ -287,8 +298,10 @@ class LSTM(_RNNLayer):
         Widths, depth, ``'TNC'`` or ``'NTC'``, dropout between layers, both directions.
     projection_size : int, optional
         Width that h is projected to (Sak et al., 2014).
-    state_clip_min, state_clip_max, state_clip_nan
-        Not supported, as on MXNet's CPU.
+    state_clip_min, state_clip_max : float, optional
+        Bounds of c after each step.
+    state_clip_nan : bool
+        Accepted: NaN stays NaN.
     """
 
     _gates = 4
@@ -314,8 +327,11 @@ class LSTM(_RNNLayer):
         dtype: Any = "float32",
         **kwargs: Any,
     ) -> None:
-        if state_clip_min is not None or state_clip_max is not None or state_clip_nan:
-            raise ConfigError("LSTM: state clipping is not supported; leave out state_clip_*")
+        clip = {
+            "lstm_state_clip_min": state_clip_min,
+            "lstm_state_clip_max": state_clip_max,
+            "lstm_state_clip_nan": state_clip_nan,
+        }
         super().__init__(
             hidden_size,
             num_layers,
@@ -331,6 +347,7 @@ class LSTM(_RNNLayer):
             projection_size,
             h2r_weight_initializer,
             dtype,
+            clip,
             **kwargs,
         )
 
