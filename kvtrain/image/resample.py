@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ def _area(source: int, target: int) -> Any:
     return shares / total
 
 
+@lru_cache(maxsize=64)
 def _weights(source: int, target: int, kind: str, shrinks: bool) -> Array:
     """(target, source): what each target pixel takes of each source pixel."""
     if source == target:
@@ -104,9 +106,10 @@ def resize(image: Array, width: int, height: int, interpolation: int = 1) -> Arr
     shrinks = height <= h and width <= w
     rows = _weights(h, height, kind, shrinks)
     columns = _weights(w, width, kind, shrinks)
-    out = np.einsum("yh,...hwc->...ywc", rows, image.astype(np.float64), optimize=True)
-    out = np.einsum("xw,...ywc->...yxc", columns, out, optimize=True)
-    return saturate(out, image.dtype)
+    c = image.shape[-1]
+    flat = image.reshape(*image.shape[:-2], w * c).astype(np.float64)
+    tall = np.matmul(rows, flat).reshape(*image.shape[:-3], height, w, c)
+    return saturate(np.matmul(columns, tall), image.dtype)
 
 
 def saturate(values: Array, dtype: Any) -> Array:
