@@ -27,8 +27,9 @@ class Function:
     ...         return dy * y * (1 - y)
     """
 
-    def __init__(self) -> None:
-        self._saved: tuple[NDArray, ...] = ()
+    # of the class, so that a subclass need not call __init__
+    _saved: tuple[NDArray, ...] = ()
+    _used = False
 
     @property
     def saved_tensors(self) -> tuple[NDArray, ...]:
@@ -48,7 +49,19 @@ class Function:
         raise NotImplementedError
 
     def __call__(self, *inputs: NDArray) -> Any:
-        """Run forward; recorded as one step whose gradient is backward."""
+        """Run forward; recorded as one step whose gradient is backward.
+
+        Raises
+        ------
+        AutogradError
+            This instance was called before: what it saved belongs to that call.
+        """
+        if self._used:
+            raise AutogradError(
+                f"{type(self).__name__}: each Function instance can only be called once; create "
+                "another instance"
+            )
+        self._used = True
         with pause():
             outputs = self.forward(*inputs)
         many = isinstance(outputs, list | tuple)
@@ -84,6 +97,12 @@ class Function:
                     f"{type(self).__name__}.backward returned {len(found)} gradients "
                     f"for {len(inputs)} inputs"
                 )
+            for i, (grad, given) in enumerate(zip(found, inputs, strict=True)):
+                if grad is not None and grad.shape != given.shape:
+                    raise AutogradError(
+                        f"{type(self).__name__}.backward: gradient {i} has shape {grad.shape}, "
+                        f"input {i} has {given.shape}"
+                    )
             if any(isinstance(a, NDArray) for a in grads):
                 return found
             return tuple(None if f is None else f._read() for f in found)

@@ -58,7 +58,7 @@ def index_grad(grad: Array, *, shape: tuple[int, ...], key: Any) -> Array:
     if any(isinstance(part, np.ndarray | list) for part in parts):
         np.add.at(out, key, grad)
     else:
-        out[key] = grad
+        out[key] = grad.reshape(np.shape(out[key]))  # one element is read as shape (1,)
     return out
 
 
