@@ -10,10 +10,9 @@ import numpy as np
 from kvtrain.errors import ConfigError
 from kvtrain.kvstore.base import Key
 from kvtrain.optimizer import Updater
-from kvtrain.ps.core.membership import Round
 from kvtrain.ps.core.rows import RowArithmetic, RowInitializer, StoredRows, make_rows, pack
 from kvtrain.ps.core.shards import ChunkId, KeySpec, make_entry
-from kvtrain.ps.core.store import Arithmetic, Record
+from kvtrain.ps.core.store import Arithmetic
 
 Array = np.ndarray[Any, Any]
 
@@ -73,9 +72,7 @@ class Table:
                 )
             one: Any = _OneOptimizer(optimizer)
             self._arithmetic.update(stored, [wire], [None], one, None)
-        version = stored.version
-        record = Record(0, stored.id, Round(0, version), version, version + 1, (), ())
-        stored.commit(record)
+        stored.commit(stored.version + 1)
 
     def read(self, ids: Array) -> Array:
         """Rows (k, ...)."""

@@ -24,6 +24,21 @@ Array = np.ndarray[Any, Any]
 LR = 0.5
 
 
+@dataclass(frozen=True)
+class Fault:
+    """Something that befalls a process; `pick` in [0, 1) chooses among those that are there.
+
+    kill; pause (shorter than anybody notices); sleep (until it is given up: a zombie when it
+    wakes); cut (from another process, for a while); terminate (SIGTERM).
+    """
+
+    kind: str
+    role: str
+    when: float
+    pick: float
+    seconds: float = 0.0
+
+
 @dataclass
 class Plan:
     """One job."""
@@ -46,13 +61,19 @@ class Plan:
     drop: float
     double: float
     longest_delay: float
-    #: kill a worker or server at this time: (role name, rank, seconds)
-    kill: tuple[str, int, float] | None = None
     #: bound of every key's staleness; None: sync or async
     staleness: int | None = None
     #: description of the codec of every key; empty: none
     compression: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
+    #: servers beside the primary that hold each shard
+    replicas: int = 0
+    shards: int = 8
+    dead_after: float = 15.0
+    #: every other server has another kind of arithmetic (R8)
+    kernels: bool = False
+    #: the network is good, and nothing befalls anybody, from this time on
+    faults_end: float = 30.0
+    faults: list[Fault] = field(default_factory=list)
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -82,10 +103,7 @@ class Plan:
         plan.optimizer = plan.optimizer or not plan.sync  # async needs one
         if rng.random() < 0.4 and not plan.barriers:
             plan.steps = [rng.randint(1, most) for _ in range(workers)]
-        if rng.random() < 0.15:
-            role = rng.choice(("worker", "server"))
-            rank = rng.randrange(workers if role == "worker" else servers)
-            plan.kill = (role, rank, rng.uniform(0.0, 4.0))
+        plan._draw_faults(rng)
         if rng.random() < 0.15:
             kind = rng.choice(({"type": "2bit"}, {"type": "1bit"}, {"type": "topk", "ratio": 0.3}))
             codec = compression.create(kind)
@@ -94,6 +112,26 @@ class Plan:
         if not plan.sync and rng.random() < 0.5:
             plan.staleness, plan.one_trip = rng.choice((0, 1, 3)), False
         return plan
+
+    def _draw_faults(self, rng: random.Random) -> None:
+        """What befalls the servers: with replicas much, without only what nobody notices."""
+        if self.servers > 1 and rng.random() < 0.7:
+            self.replicas = rng.randint(1, min(2, self.servers - 1))
+            self.shards = rng.choice((2, 4, 8))
+        last = rng.choice((2.0, 6.0, 20.0))
+        count = rng.choice((0, 1, 2, 4)) if self.replicas else rng.choice((0, 1))
+        kinds = ["pause", "cut", "terminate"]
+        if self.replicas:
+            kinds += ["kill", "kill", "sleep"]
+        for _ in range(count):
+            kind, seconds = rng.choice(kinds), rng.uniform(0.2, 3.0)
+            if kind == "sleep":
+                seconds = self.dead_after * rng.uniform(1.5, 2.0)
+            fault = Fault(kind, "server", rng.uniform(0.0, last), rng.random(), seconds)
+            self.faults.append(fault)
+        if rng.random() < 0.1:
+            self.faults.append(Fault("kill", "worker", rng.uniform(0.0, 4.0), rng.random()))
+        self.kernels = self.replicas > 0 and rng.random() < 0.15
 
     # ---- payloads -------------------------------------------------------------------------
 
@@ -178,12 +216,20 @@ class Received:
 
 def apply(weight: Array, parts: list[Array], lr: float | None) -> Array:
     """One round of the reference model: the ordered sum, and SGD if there is a rate."""
-    total = np.empty_like(parts[0])
-    xp.sum_arrays(parts, out=total)
     if lr is None:
-        return total
+        return total(parts)
     out = weight.copy()
-    xp.sgd_update(out, total, lr=lr)
+    xp.sgd_update(out, total(parts), lr=lr)
+    return out
+
+
+def total(parts: list[Array]) -> Array:
+    """The sum in the order given."""
+    out = np.empty_like(parts[0])
+    if len(parts) == 1:
+        np.copyto(out, parts[0])
+    else:
+        xp.sum_arrays(parts, out=out)
     return out
 
 

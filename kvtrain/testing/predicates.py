@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from kvtrain.ps.core.membership import Epoch, NodeId, Round, Table
+from kvtrain.ps.core.messages import LogEntry
+from kvtrain.ps.core.server.state import Shard
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.store import Record
-from kvtrain.testing.plans import LR, Plan, Received, apply
+from kvtrain.testing.plans import LR, Plan, Received, apply, total
 
 Array = np.ndarray[Any, Any]
 
@@ -28,10 +30,13 @@ class Witness:
         self.tables: dict[Epoch, Table] = {}
         #: (chunk, round, rank) -> how often it is in a record
         self._counted: dict[tuple[ChunkId, Round, int], int] = defaultdict(int)
-        #: last sequence number of each worker in a chunk's log (async, SSP)
-        self._sequence: dict[tuple[ChunkId, NodeId], int] = defaultdict(int)
         self._hyper: dict[tuple[int, Round], Any] = {}
         self._members: dict[tuple[int, int], tuple[int, ...]] = {}
+        #: which server decided for a shard in a view
+        self.deciders: dict[tuple[int, Epoch], NodeId] = {}
+        self._log: dict[tuple[int, Epoch, int], LogEntry] = {}
+        #: async: (chunk, rank) -> last sequence number in a record
+        self._last: dict[tuple[ChunkId, int], int] = {}
         #: (chunk, rank) -> what arrives of that worker's next contribution
         self._received: dict[tuple[ChunkId, int], Received] = defaultdict(
             lambda: Received(plan.compression)
@@ -55,29 +60,38 @@ class Witness:
         """A record became visible: I1 (fingerprints), I2, I5, I11 and the model's next state."""
         chunk, plan = record.chunk, self.plan
         history = self.records[chunk]
-        assert record.version_before == len(history), f"I2: {record} after {len(history)} records"
-        assert record.version == len(history) + 1, f"I2: {record}"
+        assert record.version == record.version_before + 1, f"I2: {record}"
+        assert record.version_before <= len(history), f"I2: {record} after {len(history)} records"
+        if record.version <= len(history):
+            # committed again by a later primary, or late by a deposed one
+            before = history[record.version - 1]
+            assert before == record, f"I2: {record} is not {before}"
+            return
         history.append(record)
         ranks = tuple(node.rank for node in record.members)
         assert ranks == tuple(sorted(set(ranks))), f"I5: members {ranks}"
         store, key = self.key_of(chunk)
         low, high = self.entries[chunk.key].bounds(chunk.part)
         parts = []
-        for node, array in zip(record.members, record.arrays, strict=True):
-            assert array is not None
+        for node in record.members:
             name = (chunk, record.round, node.rank)
             self._counted[name] += 1
             assert self._counted[name] == 1, f"I1: {name} is in two records"
-            if not plan.sync:
-                before = self._sequence[(chunk, node)]
-                assert record.round.n == before + 1, f"I9: {name} after number {before}"
-                self._sequence[(chunk, node)] = record.round.n
             step, n = self._place(node.rank, record.round)
-            sent = self._received[(chunk, node.rank)](
-                plan.payload(store, key, node.rank, step, n)[low:high]
-            )
+            if not plan.sync:
+                last = self._last.get((chunk, node.rank), 0)
+                assert record.round.n == last + 1, f"I9: {name} after number {last}"
+                self._last[(chunk, node.rank)] = record.round.n
+            sent = plan.payload(store, key, node.rank, step, n)[low:high]
+            parts.append(self._received[(chunk, node.rank)](sent))
+        for node, array, sent in zip(record.members, record.arrays or (), parts, strict=False):
+            assert array is not None
+            name = (chunk, record.round, node.rank)
             assert array.tobytes() == sent.tobytes(), f"I1: {name} holds another payload"
-            parts.append(np.asarray(array))
+        if record.reduced is not None:
+            assert record.reduced.tobytes() == total(parts).tobytes(), (
+                f"I1: {record} was replicated with another sum"
+            )
         if plan.sync:
             self._check_sync(record, ranks)
         lr = dict(record.hyper).get("learning_rate", LR)
@@ -115,6 +129,15 @@ class Witness:
             if record.round == round_ and any(node.rank == rank for node in record.members):
                 return record.version
         raise AssertionError(f"I1: a read waited for {round_} of {chunk}, which is in no record")
+
+    def logged(self, shard: Shard, entry: LogEntry) -> None:
+        """A replica or primary holds `entry` in its view: I3."""
+        place = (shard.number, shard.view, entry.lsn)
+        held = self._log.setdefault(place, entry)
+        same = (held.kind, held.chunk, held.round, held.members, held.version)
+        assert same == (entry.kind, entry.chunk, entry.round, entry.members, entry.version), (
+            f"I3: {held} and {entry} in view {shard.view}"
+        )
 
     def value(self, chunk: ChunkId, value: Array, least: int) -> int:
         """A worker read `value`: it is a committed state, not older than version `least`."""

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job on a seeded network that delays, reorders, drops and doubles messages.
+"""A job in a seeded machine room on a seeded network; the real cores, a virtual clock.
 
-The real cores, a virtual clock, no sockets. After every event the cores' own invariants and
-PROTOCOL's predicates are checked. A failure names the seed and the command that replays it.
+The network delays, reorders, drops, doubles and cuts; the machine room kills, pauses and
+starts processes as a launcher would (``room``). After every event the cores' own invariants
+and PROTOCOL's predicates are checked. A failure names the seed and the command that replays
+it.
 """
 
 from __future__ import annotations
@@ -17,50 +19,22 @@ from typing import Any
 import numpy as np
 
 from kvtrain.errors import JobError, JobStopped, KVTrainError, ServerLost, WorkerLost
-from kvtrain.optimizer import Optimizer
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
-from kvtrain.ps.core.effects import Complete, Copy, Effect, Fail, Send, Stop
-from kvtrain.ps.core.joining import Identity
-from kvtrain.ps.core.membership import LAUNCHER, SCHEDULER, NodeId, Role
-from kvtrain.ps.core.scheduler import SchedulerCore
-from kvtrain.ps.core.server import ServerCore
-from kvtrain.ps.core.settings import JobSettings
-from kvtrain.ps.core.worker import JOIN, WorkerCore
-from kvtrain.testing.memory import ScribblingMemory
-from kvtrain.testing.plans import Plan, program
+from kvtrain.ps.core.effects import Complete, Copy, Effect, Fail, Journal, Send, Stop
+from kvtrain.ps.core.membership import NodeId, Role
+from kvtrain.ps.core.worker import JOIN
+from kvtrain.testing.plans import Plan
 from kvtrain.testing.predicates import Witness
+from kvtrain.testing.room import Process, Room
 
-#: virtual seconds after which the network stops losing messages, and a job must have ended
-FAULTS_END = 30.0
+#: virtual seconds after which a job must have ended
 LIMIT = 400.0
-_STORY = 60
+_STORY = 80
 
 
 class SimulationFailure(AssertionError):
     """A predicate does not hold; the text replays it."""
-
-
-class _Process:
-    """A core and, for a worker, its program."""
-
-    def __init__(self, name: str, core: Any) -> None:
-        self.name = name
-        self.core = core
-        self.alive = True
-        self.program: Any = None
-        self.waits_for: int | None = None
-        self.results: dict[int, Any] = {}
-        self.error: Exception | None = None
-        self.ended = False
-        self.status: int | None = None
-        self.seen: dict[tuple[int, int], list[Any]] = {}
-        #: barriers that the program has called, by store
-        self.barriers: dict[int, int] = {}
-        self.requests: dict[int, tuple[r.Request, Any]] = {}
-        #: own clock at the time of each read that is not answered
-        self.clocks: dict[int, int] = {}
-        self.ticks = 0
 
 
 class Simulation:
@@ -85,60 +59,27 @@ class Simulation:
         self.story: deque[str] = deque(maxlen=_STORY)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._addresses: dict[NodeId, _Process] = {}
+        self._addresses: dict[NodeId, Process] = {}
         self.failed_text = ""
         self.finished = False
-        chosen = {"scheduler": SchedulerCore, "server": ServerCore, "worker": WorkerCore}
-        chosen.update(cores or {})
-        plan = self.plan
-        settings = JobSettings(
-            workers=plan.workers,
-            servers=plan.servers,
-            chunk_bytes=64,
-            shards=8,
-            resend_after=1.0,
-            resend_longest=4.0,
-        )
-        self.scheduler = _Process("scheduler", chosen["scheduler"](settings, self.now))
-        self.servers = []
-        self.workers = []
-        for rank in range(plan.servers):
-            identity = Identity("host", 100 + rank, f"s{rank}", rank, f"sim://{rank}", "sim")
-            core = chosen["server"](
-                identity,
-                1000 + rank,
-                settings,
-                self.now,
-                _make_optimizer,
-                observe=self.witness.committed,
-            )
-            self.servers.append(_Process(f"server-{rank}", core))
-        for rank in range(plan.workers):
-            identity = Identity("host", 200 + rank, f"w{rank}", rank)
-            # servers read contributions in the worker's own memory, as over shared memory
-            core = chosen["worker"](identity, 2000 + rank, settings, self.now, ScribblingMemory())
-            process = _Process(f"worker-{rank}", core)
-            process.program = program(plan, rank, process.seen)
-            self.workers.append(process)
-        self.processes = [self.scheduler, *self.servers, *self.workers]
-        self._addresses[SCHEDULER] = self.scheduler
+        self.room = Room(self, cores or {})
 
     # ---- time -----------------------------------------------------------------------------
 
-    def _at(self, when: float, action: Callable[[], None]) -> None:
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        """Do `action` at `when`."""
         heapq.heappush(self._events, (when, next(self._order), action))
 
     def run(self) -> None:
         """Until everything has ended; raises SimulationFailure."""
         try:
-            self._begin()
+            self.room.begin()
             while self._events:
                 when, _, action = heapq.heappop(self._events)
                 self.now = max(self.now, when)
                 assert self.now < LIMIT, f"I13: hangs; {self._who_waits()}"
                 action()
-                self._check()
-                if all(p.ended or not p.alive for p in self.processes):
+                if all(p.ended or not p.alive for p in self.room.processes):
                     break
             self._conclude()
         except (AssertionError, KVTrainError) as error:
@@ -149,162 +90,147 @@ class Simulation:
                 f"plan: {self.plan}\nlast events:\n{lines}"
             ) from error
 
-    def _begin(self) -> None:
-        for process in self.processes:
-            delay = self.rng.uniform(0, 0.5)
-            self._at(delay, lambda p=process: self._start(p))  # type: ignore[misc]
-        for process in (*self.servers, *self.workers):
-            role, rank = process.name.split("-")
-            started = m.PeerStarted(
-                role=Role[role.upper()],
-                rank=int(rank),
-                launch_token=f"{role[0]}{rank}",
-                host="host",
-                pid=1,
-            )
-            self._at(0.0, lambda s=started: self._deliver(self.scheduler, LAUNCHER, s))  # type: ignore[misc]
-        if self.plan.kill is not None:
-            kind, number, when = self.plan.kill
-            victim = (self.workers if kind == "worker" else self.servers)[number]
-            self._at(when, lambda: self._kill(victim))
+    def note(self, text: str) -> None:
+        """A line of the transcript."""
+        self.story.append(f"{self.now:8.3f} {text}")
 
-    def _start(self, process: _Process) -> None:
+    def start(self, process: Process) -> None:
+        """A process begins to run."""
         if process.alive:
             self._addresses[process.core.node] = process
-            self._carry_out(process, process.core.start(self.now))
+            self.carry_out(process, process.core.start(self.now))
 
-    def _kill(self, process: _Process) -> None:
-        if not process.ended:
-            self.story.append(f"{self.now:8.3f} kill {process.name}")
-            self.witness.lost = True
-            self._exit(process, -9)
-
-    def _exit(self, process: _Process, status: int) -> None:
-        """A process ends; the launcher tells the scheduler a moment later."""
-        if process.ended and process.status is not None:
-            return
-        process.alive, process.ended, process.status = False, True, status
-        if process is self.scheduler:
-            return
-        role, rank = process.name.split("-")
-        news = m.PeerExited(launch_token=f"{role[0]}{rank}", status=status)
-        self._at(
-            self.now + self.rng.uniform(0, 0.1),
-            lambda: self._deliver(self.scheduler, LAUNCHER, news),
-        )
-
-    def _arm(self, process: _Process) -> None:
+    def _arm(self, process: Process) -> None:
         """Call on_tick when the core wants it."""
         deadline = process.core.next_deadline()
         if deadline is None or not process.alive:
             return
         process.ticks += 1
         turn = process.ticks
+        self.at(max(deadline, self.now + 1e-6), lambda: self._tick(process, turn))
 
-        def tick() -> None:
-            if process.alive and process.ticks == turn:
-                process.core.joining.turns += 1 if hasattr(process.core, "joining") else 0
-                self._carry_out(process, process.core.on_tick(self.now))
-
-        if not hasattr(process.core, "joining"):
-
-            def tick() -> None:
-                if process.alive and process.ticks == turn:
-                    self._carry_out(process, process.core.on_tick(self.now))
-
-        self._at(max(deadline, self.now + 1e-6), tick)
+    def _tick(self, process: Process, turn: int) -> None:
+        if not process.alive or process.ticks != turn:
+            return
+        if process.paused_until > self.now:
+            self.at(process.paused_until, lambda: self._tick(process, turn))
+            return
+        if process.role != Role.SCHEDULER:
+            process.core.joining.turns += 1
+        self.carry_out(process, process.core.on_tick(self.now))
 
     # ---- the network ----------------------------------------------------------------------
 
-    def _send(self, process: _Process, to: NodeId, message: m.Message) -> None:
+    def _send(self, process: Process, to: NodeId, message: m.Message) -> None:
         if to.role == Role.LAUNCHER:
-            if isinstance(message, m.JobFailed):
-                self.failed_text = message.text
-            self.finished = self.finished or isinstance(message, m.JobFinished)
+            self.room.on_launcher_message(process, message)
             return
-        faults = self.now < FAULTS_END
+        plan, faults = self.plan, self.now < self.plan.faults_end
         copies = 1
-        if faults and self.rng.random() < self.plan.drop:
+        if faults and self.rng.random() < plan.drop:
             copies = 0
-        elif faults and self.rng.random() < self.plan.double:
+        elif faults and self.rng.random() < plan.double:
             copies = 2
         sender = process.core.node
         for _ in range(copies):
-            delay = self.rng.uniform(0, self.plan.longest_delay if faults else 0.01)
-            self._at(self.now + delay, lambda: self._arrive(to, sender, message, process))
+            delay = self.rng.uniform(0, plan.longest_delay if faults else 0.01)
+            self.at(self.now + delay, lambda: self._arrive(to, sender, message, process))
 
-    def _arrive(self, to: NodeId, sender: NodeId, message: m.Message, source: _Process) -> None:
+    def _arrive(self, to: NodeId, sender: NodeId, message: m.Message, source: Process) -> None:
         self._addresses.setdefault(sender, source)
-        target = self.scheduler if to.role == Role.SCHEDULER else self._addresses.get(to)
+        target = self.room.scheduler if to.role == Role.SCHEDULER else self._addresses.get(to)
         if target is None:
-            target = next((p for p in self.processes if p.core.node == to), None)
-        if target is not None:
-            self._deliver(target, sender, message)
+            target = next((p for p in self.room.processes if p.core.node == to), None)
+        if target is not None and not self.room.is_cut(source, target):
+            self.deliver(target, sender, message)
 
-    def _deliver(self, target: _Process, sender: NodeId, message: m.Message) -> None:
+    def deliver(self, target: Process, sender: NodeId, message: m.Message) -> None:
+        """A message is there; a paused process reads it when it wakes."""
         if not target.alive:
             return
-        self.story.append(f"{self.now:8.3f} {sender} -> {target.name}: {message!r:.150}")
-        self._carry_out(target, target.core.on_message(sender, message, self.now))
+        if target.paused_until > self.now:
+            self.at(target.paused_until, lambda: self.deliver(target, sender, message))
+            return
+        self.story.append(f"{self.now:8.3f} {sender} -> {target.name}: {message!r:.200}")
+        self.carry_out(target, target.core.on_message(sender, message, self.now))
 
     # ---- effects and programs -------------------------------------------------------------
 
-    def _carry_out(self, process: _Process, effects: list[Effect]) -> None:
+    def carry_out(self, process: Process, effects: list[Effect]) -> None:
+        """What a core asked for; then the checks."""
         for effect in effects:
+            if not process.alive:
+                return
             match effect:
                 case Send(to, message):
-                    table = getattr(message, "table", None)
-                    if table is not None:
-                        self.witness.tables[table.epoch] = table
-                    if isinstance(message, m.Init | m.Declared):
-                        for entry in message.entries:
-                            self.witness.entries[entry.id] = entry
+                    self._remember(message)
                     self._send(process, to, message)
                 case Copy(target, source):
                     np.copyto(target, source)
+                case Journal(record):
+                    self.room.journal(process, record)
                 case Complete(number, value):
                     self._completed(process, number, value)
                 case Fail(number, error):
                     process.results[number] = error
                 case Stop(error):
-                    self._exit(process, 0 if error is None else 1)
+                    self.room.exit(process, 0 if error is None else 1)
         if process.program is not None and process.alive:
             self._advance(process)
+        if process.alive:
+            process.core.check_invariants()
+            self.room.check(process)
         self._arm(process)
 
-    def _completed(self, process: _Process, number: int, value: Any) -> None:
+    def _remember(self, message: m.Message) -> None:
+        if isinstance(message, m.TableUpdate | m.Welcome):
+            self.witness.tables[message.table.epoch] = message.table
+        elif isinstance(message, m.Init | m.Declared):
+            for entry in message.entries:
+                self.witness.entries[entry.id] = entry
+
+    def _completed(self, process: Process, number: int, value: Any) -> None:
         process.results[number] = value
         known = process.requests.pop(number, None)
         if known is None:
             return
-        request, rounds = known
+        request, rounds, floor = known
         rank = process.core.node.rank
         if isinstance(request, r.PushRequest):
             for chunk, round_ in rounds:
                 self.witness.acknowledged(rank, chunk, round_)
         if isinstance(request, r.PushRequest | r.PullRequest) and request.outs is not None:
             clock = process.clocks.pop(number, None)
-            self._look_at_values(process, request, dict(rounds), clock)
+            self._look_at_values(process, request, dict(rounds), floor, clock)
         if isinstance(request, r.BarrierRequest):
             mine = rounds[0]
-            for other in self.workers:
+            for other in self.room.of_role(Role.WORKER):
                 there = other.barriers.get(request.store, 0)
                 assert other.ended or there >= mine, f"{process.name} passed barrier {mine} alone"
 
     def _look_at_values(
-        self, process: _Process, request: Any, after: dict[Any, Any], clock: int | None
+        self,
+        process: Process,
+        request: Any,
+        after: dict[Any, Any],
+        floor: dict[Any, int],
+        clock: int | None,
     ) -> None:
+        """I2: committed, not older than the own push, nor than what was seen before asking."""
+        rank = process.core.node.rank
         for name, out in zip(request.names, request.outs, strict=True):
             entry = process.core.entry(request.store, name)
             for chunk in entry:
                 low, high = entry.bounds(chunk.part)
-                least = self.witness.version_of(chunk, after[chunk], process.core.node.rank)
-                self.witness.value(chunk, out[low:high], least)
+                least = self.witness.version_of(chunk, after[chunk], rank)
+                least = max(least, floor.get(chunk, 0))
+                version = self.witness.value(chunk, out[low:high], least)
+                process.read[chunk] = max(version, process.read.get(chunk, 0))
                 if clock is not None and self.plan.staleness is not None:
                     gate = clock - self.plan.staleness
                     self.witness.fresh_enough(chunk, out[low:high], gate)
 
-    def _advance(self, process: _Process) -> None:
+    def _advance(self, process: Process) -> None:
         """Run the program until it waits for something that is not there."""
         if process.ended:
             return
@@ -319,12 +245,12 @@ class Simulation:
                     raise value
                 self._ask(process, process.program.send(value))
         except StopIteration:
-            self._exit(process, 0)
+            self.room.exit(process, 0)
         except KVTrainError as error:
             process.error = error
-            self._exit(process, 1)
+            self.room.exit(process, 1)
 
-    def _ask(self, process: _Process, asked: tuple[str, Any]) -> None:
+    def _ask(self, process: Process, asked: tuple[str, Any]) -> None:
         while asked[0] == "submit":
             request = asked[1]
             rounds: list[Any] = []
@@ -337,39 +263,30 @@ class Simulation:
                 process.barriers[request.store] = process.barriers.get(request.store, 0) + 1
                 rounds = [process.barriers[request.store]]
             number, effects = process.core.submit(request, self.now)
-            process.requests[number] = (request, rounds)
+            process.requests[number] = (request, rounds, dict(process.read))
             if isinstance(request, r.PullRequest):
                 process.clocks[number] = process.core.step_of(request.store)
             process.waits_for = -1
             held, process.program = process.program, None
-            self._carry_out(process, effects)
+            self.carry_out(process, effects)
             process.program = held
             asked = held.send(number)
         process.waits_for = asked[1]
 
-    # ---- checks ---------------------------------------------------------------------------
-
-    def _check(self) -> None:
-        for process in self.processes:
-            if process.alive:
-                process.core.check_invariants()
+    # ---- the end --------------------------------------------------------------------------
 
     def _who_waits(self) -> str:
-        return ", ".join(p.name for p in self.processes if p.alive and not p.ended)
+        return ", ".join(p.name for p in self.room.processes if p.alive and not p.ended)
 
     def _conclude(self) -> None:
         """Every process has ended: as it should have?"""
-        waiting = [p.name for p in self.processes if not p.ended]
+        waiting = [p.name for p in self.room.processes if not p.ended]
         assert not waiting, f"I13: no event is left and {waiting} have not ended"
-        errors = [w.error for w in self.workers if w.error is not None]
+        errors = [p.error for p in self.room.of_role(Role.WORKER) if p.error is not None]
         if not self.witness.lost:
-            assert not errors, f"nobody was killed, and a worker failed: {errors[0]}"
+            assert not errors, f"nothing was lost, and a worker failed: {errors[0]}"
             assert self.finished, f"the scheduler did not finish: {self.failed_text}"
             self.witness.finished()
             return
         for error in errors:
             assert isinstance(error, WorkerLost | ServerLost | JobError | JobStopped), error
-
-
-def _make_optimizer(name: str, config: dict[str, Any]) -> Any:
-    return Optimizer.from_config(name, config)

@@ -31,8 +31,8 @@ def test_the_plans_cover_what_they_should() -> None:
         lambda p: p.sync and p.workers == 4 and p.drop == 0.2 and p.double == 0.3,
         lambda p: not p.sync and p.pushes == 2,
         lambda p: len(set(p.steps)) > 1,
-        lambda p: p.kill is not None and p.kill[0] == "server",
-        lambda p: p.kill is not None and p.kill[0] == "worker",
+        lambda p: p.replicas > 0 and any(f.kind == "kill" for f in p.faults) and not p.sync,
+        lambda p: any(f.kind == "kill" and f.role == "worker" for f in p.faults),
         lambda p: p.barriers and p.sync,
         lambda p: len(p.stores) == 2,
         lambda p: p.hyper and p.optimizer and p.sync and p.servers > 1,
@@ -194,11 +194,15 @@ def rewrite_a_slot_before_the_acknowledgement(patch: pytest.MonkeyPatch) -> None
     real = Kept.__init__
 
     def keep(self: Kept, memory: Any, given: Any, chunks: int) -> None:
-        real(self, memory, given, chunks)
-        memory.give(self._slot)
+        real(self, memory, given, 1)  # free at the first chunk's acknowledgement
+
+    def acknowledged(self: Kept) -> None:
+        if self._left:
+            self._left = 0
+            self._memory.give(self._slot)
 
     patch.setattr(Kept, "__init__", keep)
-    patch.setattr(Kept, "acknowledged", lambda self: None)
+    patch.setattr(Kept, "acknowledged", acknowledged)
 
 
 def forget_to_ask_again(patch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,14 @@ class Outbox:
         """Stop asking; False if nobody was asking (a repeated answer)."""
         return self._open.pop(key, None) is not None
 
+    def hasten(self, wanted: Callable[[Hashable], bool], at: float) -> None:
+        """Ask those whose key is `wanted` again at `at`, if that is earlier."""
+        for key, (due, interval, again) in self._open.items():
+            if due > at and wanted(key):
+                self._open[key] = (at, interval, again)
+                if self._earliest is None or at < self._earliest:
+                    self._earliest = at
+
     def forget(self, wanted: Callable[[Hashable], bool]) -> None:
         """Stop asking everything whose key is `wanted`."""
         for key in [k for k in self._open if wanted(k)]:

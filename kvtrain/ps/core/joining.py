@@ -37,6 +37,7 @@ class Joining:
     def __init__(
         self, role: Role, identity: Identity, nonce: int, settings: JobSettings, now: float
     ) -> None:
+        self._nonce = nonce
         self.node = NodeId(role, -1, nonce)
         self.is_welcomed = False
         #: turns of the data loop, told in heartbeats (R21); the shell counts them
@@ -72,6 +73,12 @@ class Joining:
         self._settings = settings
         self.heard = now
         self._next = now + settings.heartbeat
+
+    def anew(self, now: float) -> None:
+        """Forget who this process was; its next Hello asks for another incarnation."""
+        self.node = NodeId(self.node.role, -1, self._nonce)
+        self.is_welcomed = False
+        self._began = self.heard = now
 
     def on_answer(self, message: m.Message, now: float) -> list[Effect]:
         """HeartbeatAck: the scheduler lives. Refused: this process may not take part."""

@@ -137,6 +137,10 @@ class Table:
         """The server that decides for `shard`."""
         return self.shards[shard].replicas[0]
 
+    def server(self, node: NodeId) -> ServerInfo | None:
+        """A server that takes part, or None."""
+        return next((info for info in self.servers if info.node == node), None)
+
     def with_member(self, epoch: Epoch, member: Member) -> Table:
         """A later table in which the member of that rank is replaced by `member`."""
         members = tuple(member if m.node.rank == member.node.rank else m for m in self.members)
@@ -144,10 +148,20 @@ class Table:
 
 
 def form_table(
-    epoch: Epoch, members: tuple[Member, ...], servers: tuple[ServerInfo, ...], shards: int
+    epoch: Epoch,
+    members: tuple[Member, ...],
+    servers: tuple[ServerInfo, ...],
+    shards: int,
+    replicas: int = 0,
 ) -> Table:
-    """The first table of a job: shards dealt to the servers in turn, no backups."""
-    placed = tuple(
-        ShardInfo(view=epoch, replicas=(servers[s % len(servers)].node,)) for s in range(shards)
-    )
-    return Table(epoch=epoch, members=members, servers=servers, shards=placed)
+    """The first table of a job: shards dealt to the servers in turn, backups to the others."""
+    count = len(servers)
+    placed = []
+    for shard in range(shards):
+        primary = shard % count
+        # another server's shards have their backups on all the rest, not on one neighbour
+        turn = shard // count
+        others = [(primary + 1 + (turn + i) % (count - 1)) % count for i in range(count - 1)]
+        nodes = [servers[i].node for i in (primary, *others[:replicas])]
+        placed.append(ShardInfo(view=epoch, replicas=tuple(nodes)))
+    return Table(epoch=epoch, members=members, servers=servers, shards=tuple(placed))

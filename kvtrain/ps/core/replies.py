@@ -25,20 +25,24 @@ class Replies:
             tuple[NodeId, int, int, bool], list[tuple[m.Verdict, Array | None]]
         ] = {}
         self._values: dict[tuple[NodeId, int, int], list[tuple[m.ChunkVersion, Array]]] = {}
-        self._others: list[Send] = []
-        self._notes: list[Effect] = []
+        self._others: list[Effect] = []
+        self._refused: dict[NodeId, set[m.ShardView]] = {}
 
     def note(self, text: str) -> None:
         """Tell the humans."""
-        self._notes.append(Note(text))
+        self._others.append(Note(text))
 
     def send(self, to: NodeId, message: m.Message) -> None:
         """An answer that is not packed."""
         self._others.append(Send(to, message))
 
-    def push(self, effect: Send) -> None:
+    def push(self, effect: Effect) -> None:
         """A ready effect."""
         self._others.append(effect)
+
+    def refuse(self, to: NodeId, known: m.ShardView) -> None:
+        """Something was sent in a view that does not hold; `known` does."""
+        self._refused.setdefault(to, set()).add(known)
 
     def verdict(
         self, to: NodeId, store: int, request: int, verdict: m.Verdict, value: Array | None
@@ -55,10 +59,16 @@ class Replies:
 
     def flush(self, epoch: Epoch) -> list[Effect]:
         """Everything collected, as effects."""
-        effects: list[Effect] = [Send(s.to, replace(s.message, epoch=epoch)) for s in self._others]
+        effects: list[Effect] = [
+            Send(e.to, replace(e.message, epoch=epoch)) if isinstance(e, Send) else e
+            for e in self._others
+        ]
         self._others = []
-        effects += self._notes
-        self._notes = []
+        for to, known in self._refused.items():
+            effects.append(
+                Send(to, m.ViewRefused(epoch=epoch, shards=tuple(sorted(known, key=_shard))))
+            )
+        self._refused.clear()
         for (to, store, request, _), items in self._verdicts.items():
             for packed in _packs(items):
                 arrays = tuple(a for _, a in packed if a is not None)
@@ -83,6 +93,10 @@ class Replies:
                 effects.append(Send(to, message))
         self._values.clear()
         return effects
+
+
+def _shard(known: m.ShardView) -> int:
+    return known.shard
 
 
 def _packs(items: Any) -> list[list[tuple[Any, Array | None]]]:

@@ -28,6 +28,15 @@ class Node:
     left: bool = False
     exited: bool = False
     stopped: bool = False
+    #: declared dead: whatever it still says is refused (R20, R29)
+    dead: bool = False
+    #: a server that hands its shards over and ends (R18)
+    draining: bool = False
+    drain_until: float = 0.0
+
+    def is_here(self) -> bool:
+        """Whether it takes part and is to be told things."""
+        return not (self.left or self.exited or self.dead or self.stopped)
 
     def where(self) -> str:
         """``worker-1 (host h, pid 12)``."""
@@ -52,17 +61,24 @@ class Roster:
     exited: dict[str, int] = field(default_factory=dict)
     by_token: dict[str, Node] = field(default_factory=dict)
     by_id: dict[NodeId, Node] = field(default_factory=dict)
+    #: highest incarnation given for (role, rank)
+    incarnations: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def next_incarnation(self, role: Role, rank: int) -> int:
+        """Higher than any that was given for this rank."""
+        return self.incarnations.get((int(role), rank), 0) + 1
 
     def of_role(self, role: Role) -> list[Node]:
-        """Joined processes of a role, by rank."""
-        return sorted((n for n in self.by_id.values() if n.id.role == role), key=lambda n: n.id)
+        """Joined processes of a role that nobody declared dead, by rank."""
+        found = (n for n in self.by_id.values() if n.id.role == role and not n.dead)
+        return sorted(found, key=lambda n: n.id)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(sorted(self.by_id.values(), key=lambda n: n.id))
 
     def free_rank(self, role: Role, wanted: int, count: int) -> int | None:
         """The wanted rank if it is free (-1: the lowest that nobody was started for)."""
-        taken = {n.id.rank for n in self.of_role(role)}
+        taken = {n.id.rank for n in self.of_role(role) if not (n.draining or n.left)}
         if wanted >= 0:
             return wanted if wanted < count and wanted not in taken else None
         reserved = {
@@ -78,6 +94,8 @@ class Roster:
     ) -> Node:
         """Enter a process."""
         node = Node(id=id_, provisional=provisional, hello=hello, last_seen=now, turned_at=now)
+        place = (int(id_.role), id_.rank)
+        self.incarnations[place] = max(self.incarnations.get(place, 0), id_.incarnation)
         self.by_token[token] = node
         self.by_id[id_] = node
         return node

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kvtrain.ps.core.membership import NodeId, Round
+from kvtrain.ps.core.membership import NodeId, Role, Round
 from kvtrain.ps.core.memory import intact
 from kvtrain.ps.core.messages import HyperCommand
 
@@ -194,6 +194,14 @@ class AsyncLedger(Ledger):
     def arrays(self) -> Iterator[np.ndarray[Any, Any] | None]:
         """What is held."""
         return (part.array for waiting in self.stash.values() for part in waiting.values())
+
+    def next_of_any(self) -> Part | None:
+        """The next push in order of some sender, if one is here; counts it."""
+        for rank, incarnation in list(self.stash):
+            part = self.next_part(NodeId(Role.WORKER, rank, incarnation))
+            if part is not None:
+                return part
+        return None
 
     def holds(self, node: NodeId, round_: Round) -> bool:
         """Whether this push waits for earlier ones."""

@@ -11,7 +11,8 @@ holds the dense table. Row numbers are 64-bit everywhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import prod
@@ -242,6 +243,8 @@ class StoredRows(StoredChunk):
     draw: Callable[[Array], Array] = field(default=lambda rows: np.empty((len(rows), 0)))
     #: places of the rows that have arisen; None: all are there, in order
     index: RowIndex | None = None
+    #: rows that have not arisen are zeros, whatever the key's initializer says
+    zeroed: bool = False
 
     @property
     def held(self) -> int:
@@ -298,12 +301,53 @@ class StoredRows(StoredChunk):
         if self.state is not None:
             self.state = tuple(_longer(array, room) for array in self.state)
 
+    def _zero(self) -> None:
+        self.draw = RowInitializer().drawer("", self.width, self.dtype)
+        self.zeroed = True
+
+    def image(self) -> tuple[list[Array], dict[str, Any]]:
+        """As of a dense chunk; first the numbers of the rows, if not all are there."""
+        ids = [] if self.index is None else [self.index.rows()]
+        held = self.held
+        state = None if self.state is None else [array[:held] for array in self.state]
+        arrays = [*ids, self._weight[:held].ravel().copy()]
+        arrays += [array.ravel().copy() for array in state or ()]
+        shapes = None if state is None else [list(array.shape[1:]) for array in state]
+        return arrays, {"shapes": shapes, "some": self.index is not None, "zeroed": self.zeroed}
+
+    def restore(self, arrays: Sequence[Array], extra: Mapping[str, Any]) -> None:
+        """Take over an image; raises ValueError if it does not fit."""
+        self.begin()
+        left, count = list(arrays), self.rows
+        self.index = None
+        if extra.get("some"):
+            self.index, ids = RowIndex(), left.pop(0)
+            count = len(ids)
+            self.index.add(ids)
+        if extra.get("zeroed"):
+            self._zero()
+        room = 0 if self.index is None else count // 2 + 64
+        self._weight = _longer(left.pop(0).reshape(count, self.width), count + room)
+        shapes = extra.get("shapes")
+        self.state = None
+        if shapes is not None:
+            tables = [
+                array.reshape([count, *map(int, shape)])
+                for array, shape in zip(left, shapes, strict=True)
+            ]
+            self.state = tuple(_longer(table, count + room) for table in tables)
+        self._making = False
+
+    def checksum(self) -> int:
+        """Of the rows that are there."""
+        return zlib.crc32(np.ascontiguousarray(self._weight[: self.held]).view(np.uint8).data)
+
     def replace_rows(self, ids: Array, values: Array) -> None:
         """From now on these rows, and zeros elsewhere (a round without an optimizer)."""
         if self.index is None and len(ids) == self.rows:
             xp.put_rows(self._weight, ids, values)
             return
-        self.draw = RowInitializer().drawer("", self.width, self.dtype)
+        self._zero()
         self.index = RowIndex()
         self._weight = np.empty((len(ids) + 64, self.width), self.dtype)
         self.state = None
@@ -365,6 +409,20 @@ class RowArithmetic:
         if arrays:
             stored.replace_rows(*xp.merge_rows([self._open(stored, a) for a in arrays]))
 
+    def reduce(
+        self,
+        stored: StoredRows,
+        arrays: Sequence[Array],
+        scales: Sequence[float | None],
+        optimizers: Optimizers | None,
+    ) -> tuple[Array | None, float | None]:
+        """The sum in the order given as packed rows, for other servers."""
+        if not arrays:
+            return None, None
+        scale, factors = self._arithmetic.scales(stored, scales, optimizers)
+        parts = self._scaled([self._open(stored, array) for array in arrays], factors)
+        return pack(*xp.merge_rows(parts)), scale
+
     def update(
         self,
         stored: StoredRows,
@@ -381,12 +439,7 @@ class RowArithmetic:
         )
         if not arrays:
             return
-        parts = [self._open(stored, array) for array in arrays]
-        if factors is not None:
-            parts = [
-                (ids, np.multiply(values, values.dtype.type(factor)))
-                for (ids, values), factor in zip(parts, factors, strict=True)
-            ]
+        parts = self._scaled([self._open(stored, array) for array in arrays], factors)
         ids, total = xp.merge_rows(parts)
         if optimizer.lazy_rows:
             places = stored.places(ids, optimizer.state_arrays)
@@ -395,6 +448,17 @@ class RowArithmetic:
         dense = np.zeros_like(stored._weight)
         xp.put_rows(dense, ids, total)
         optimizer.update_block(stored._weight, dense, stored.state, hyper)
+
+    @staticmethod
+    def _scaled(
+        parts: list[tuple[Array, Array]], factors: Sequence[float] | None
+    ) -> list[tuple[Array, Array]]:
+        if factors is None:
+            return parts
+        return [
+            (ids, np.multiply(values, values.dtype.type(factor)))
+            for (ids, values), factor in zip(parts, factors, strict=True)
+        ]
 
     @staticmethod
     def _open(stored: StoredRows, array: Array) -> tuple[Array, Array]:

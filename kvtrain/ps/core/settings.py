@@ -43,6 +43,8 @@ class JobSettings:
     farewell: float = 10.0
     #: servers beside the primary that hold each shard; so many may die at a time
     replicas: int = 0
+    #: how long a server that wants to end waits until its shards are as safe without it
+    drain_timeout: float = 10.0
     #: what the loss of a worker means: one of ON_WORKER_LOSS
     on_worker_loss: str = "abort"
     #: bytes that one server may hold; 0: no limit

@@ -9,6 +9,7 @@ optimizer on each block. Element-wise optimizers give the same bits for every cu
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -65,8 +66,10 @@ class Record:
     members: tuple[NodeId, ...]
     #: hyper-parameter values in force, changed from the optimizer's own
     hyper: tuple[tuple[str, float], ...]
-    #: the contributions in the order of `members`; None: empty
-    arrays: tuple[Array | None, ...] = field(compare=False, repr=False, default=())
+    #: the contributions in the order of `members`, None for an empty one, if they are at hand
+    arrays: tuple[Array | None, ...] | None = field(compare=False, repr=False, default=None)
+    #: what was replicated of them: the reduced gradient, or the sum without an optimizer
+    reduced: Array | None = field(compare=False, repr=False, default=None)
 
 
 @dataclass(slots=True, eq=False)
@@ -124,10 +127,41 @@ class StoredChunk:
             self.slot.rewrite()
         return self._weight
 
-    def commit(self, record: Record) -> None:
+    def commit(self, version: int) -> None:
         """The record is on every replica: its version becomes visible."""
-        self.version = record.version
+        self.version = version
         self._making = False
+
+    # ---- for other servers, committed or not -------------------------------------------------
+
+    def image(self) -> tuple[list[Array], dict[str, Any]]:
+        """Private flat copies of the weights and then the optimizer's state, and what else
+        :meth:`restore` needs."""
+        state = [array.ravel().copy() for array in self.state or ()]
+        return [self._weight.copy(), *state], {"shapes": _shapes(self.state)}
+
+    def restore(self, arrays: Sequence[Array], extra: Mapping[str, Any]) -> None:
+        """Take over an image; raises ValueError if it does not fit."""
+        self.begin()[:] = arrays[0]
+        self.state = _shaped(arrays[1:], extra.get("shapes"))
+        self._making = False
+
+    def checksum(self) -> int:
+        """Of the weights; servers of equal kernels must agree."""
+        return zlib.crc32(np.ascontiguousarray(self._weight).view(np.uint8).data)
+
+
+def _shapes(state: tuple[Array, ...] | None) -> list[list[int]] | None:
+    return None if state is None else [list(array.shape) for array in state]
+
+
+def _shaped(arrays: Sequence[Array], shapes: Any) -> tuple[Array, ...] | None:
+    if shapes is None:
+        return None
+    return tuple(
+        array.reshape([int(n) for n in shape]).copy()
+        for array, shape in zip(arrays, shapes, strict=True)
+    )
 
 
 class Optimizers:
@@ -182,6 +216,40 @@ class Arithmetic:
         weight = chunk.begin()
         if arrays:
             xp.sum_arrays([np.asarray(a) for a in arrays], out=weight)
+
+    def reduce(
+        self,
+        chunk: StoredChunk,
+        arrays: Sequence[Array],
+        scales: Sequence[float | None],
+        optimizers: Optimizers | None,
+    ) -> tuple[Array | None, float | None]:
+        """The sum in the order given, for other servers: :meth:`update` (:meth:`assign_sum`
+        without an optimizer) of the result under the scale returned gives the same bits.
+        """
+        if not arrays:
+            return None, None
+        scale, factors = self.scales(chunk, scales, optimizers)
+        if factors is not None:
+            arrays = [np.multiply(a, a.dtype.type(f)) for a, f in zip(arrays, factors, strict=True)]
+        total = np.empty(arrays[0].shape, arrays[0].dtype)
+        if len(arrays) == 1:
+            np.copyto(total, arrays[0])
+        for low in range(0, total.size if len(arrays) > 1 else 0, BLOCK):
+            out = total[low : low + BLOCK]
+            xp.sum_arrays([np.asarray(a[low : low + BLOCK]) for a in arrays], out=out)
+        return total, scale
+
+    @staticmethod
+    def scales(
+        chunk: StoredChunk, scales: Sequence[float | None], optimizers: Optimizers | None
+    ) -> tuple[float | None, list[float] | None]:
+        """The scale of the contributions' sum, and their own factors where they differ."""
+        if optimizers is None:
+            return None, None
+        own = optimizers.under(chunk.hyper).hyper(chunk.name, 1, 1).rescale_grad
+        factors = [own if s is None else s for s in scales]
+        return (factors[0], None) if len(set(factors)) == 1 else (1.0, factors)
 
     def update(
         self,

@@ -216,7 +216,13 @@ class WorkerNode:
             match effect:
                 case Send(to, message):
                     if to.role == Role.SERVER and not self._links.has_peer(to):
-                        self._links.connect(to, self._core.address_of(to), share=True)
+                        address = self._core.address_of(to)
+                        if address is None:
+                            continue  # it is gone; the core will send where the table says
+                        for peer in self._links.peers():
+                            if peer.role == Role.SERVER and self._core.address_of(peer) is None:
+                                self._links.disconnect(peer)
+                        self._links.connect(to, address, share=True)
                     self._links.send(to, message, self._core.node)
                 case Copy(target, source):
                     np.copyto(target, source)

@@ -18,7 +18,7 @@ from kvtrain.ps.core.effects import (
     Send,
     Stop,
 )
-from kvtrain.ps.core.membership import LAUNCHER, NodeId
+from kvtrain.ps.core.membership import LAUNCHER, NodeId, Role
 from kvtrain.ps.core.messages import LauncherStop, Message, PeerExited, PeerStarted
 from kvtrain.ps.core.story import Story, is_broken
 from kvtrain.ps.net.disk import DiskThread
@@ -72,6 +72,8 @@ class Loop:
         Keeps the last events; told when the protocol is broken.
     disk : DiskThread, optional
         Writes and reads checkpoints.
+    address_of : callable, optional
+        Where another server listens, so that this one may go to it; None: it is gone.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Loop:
         turn: Callable[[], None] | None = None,
         story: Story | None = None,
         disk: DiskThread | None = None,
+        address_of: Callable[[NodeId], str | None] | None = None,
     ) -> None:
         self._core = core
         self._links = links
@@ -93,6 +96,9 @@ class Loop:
         self._turn = turn
         self._story = story
         self._disk = disk
+        self._address_of = address_of
+        #: what signals ask for, done between two messages
+        self.calls: list[Callable[[float], list[Effect]]] = []
         #: messages from this process itself (the launcher's pipe)
         self.inbox: list[Message] = []
         if disk is not None:
@@ -127,6 +133,9 @@ class Loop:
         inbox, self.inbox = self.inbox, []
         for message in inbox:
             self._handle(LAUNCHER, message)
+        calls, self.calls = self.calls, []
+        for call in calls:
+            self._carry_out(call(time.monotonic()))
         now = time.monotonic()
         deadline = self._core.next_deadline()
         if deadline is not None and deadline <= now:
@@ -161,6 +170,8 @@ class Loop:
                     if self._to_launcher is not None:
                         self._to_launcher(message)
                 case Send(to, message):
+                    if to.role == Role.SERVER and self._address_of is not None:
+                        self._go_to(to)
                     self._links.send(to, message, self._core.node)
                 case Journal(record):
                     self._journal.write(record)
@@ -172,3 +183,15 @@ class Loop:
                     raise Stopping(error)
                 case _:
                     self._note(f"{self._core.node} cannot carry out {effect!r}")
+
+    def _go_to(self, server: NodeId) -> None:
+        """Open the way to another server, and close those to servers that are gone."""
+        assert self._address_of is not None
+        if self._links.has_peer(server):
+            return
+        for peer in self._links.peers():
+            if peer.role == Role.SERVER and self._address_of(peer) is None:
+                self._links.disconnect(peer)
+        address = self._address_of(server)
+        if address is not None:
+            self._links.connect(server, address)

@@ -159,7 +159,9 @@ def run_server(config: Config, make_optimizer: MakeOptimizer) -> int:
             links.watch(config.lifeline_fd, orphaned)
         links.connect(SCHEDULER, config.scheduler)
         story = Story() if config.trace else None
-        error = Loop(core, links, _stderr, turn=turn, story=story).run()
+        loop = Loop(core, links, _stderr, turn=turn, story=story, address_of=core.address_of)
+        signal.signal(signal.SIGTERM, lambda number, frame: loop.calls.append(core.hand_over))
+        error = loop.run()
     finally:
         links.close(linger=1.0)
     if error is not None and not core.welcomed:

@@ -143,6 +143,19 @@ class Links:
         """Whether the way to `peer` is open."""
         return peer in self._peers
 
+    def peers(self) -> list[NodeId]:
+        """Those that we have gone to."""
+        return list(self._peers)
+
+    def disconnect(self, peer: NodeId) -> None:
+        """Close the way to `peer`; it is gone."""
+        socket = self._peers.pop(peer, None)
+        if socket is not None:
+            self._offered.discard(peer)
+            self._sockets.pop(socket, None)
+            self._poller.unregister(socket)
+            socket.close(0)
+
     def watch(self, descriptor: int, readable: Callable[[], None]) -> None:
         """Call `readable` when the file descriptor has something to read, or is closed."""
         self._watched[descriptor] = readable

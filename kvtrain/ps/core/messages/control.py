@@ -100,7 +100,7 @@ class Leave(Message):
     until: tuple[StoreClock, ...]
 
 
-@message(47, Role.WORKER, by=(Role.SCHEDULER,))
+@message(47, Role.WORKER, Role.SERVER, by=(Role.SCHEDULER,))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaveAck(Message):
     """You may exit."""

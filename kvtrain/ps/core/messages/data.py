@@ -105,7 +105,9 @@ class Init(Message):
 @message(15, Role.WORKER)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitDone(Message):
-    """Answer to Init."""
+    """These chunks of Init exist, and are committed."""
+
+    chunks: tuple[ChunkId, ...]
 
 
 @message(16, Role.SERVER)

@@ -94,9 +94,7 @@ class Agreements(Forming):
         assert member is not None
         self._counter += 1
         self.table = self.table.with_member(self.epoch, replace(member, until=message.until))
-        effects: list[Effect] = [self._journal_table()]
-        effects += [self._table_update(n) for n in self.roster if not (n.left or n.exited)]
-        effects.append(ack)
+        effects = [*self._publish(now), ack]
         if self._all_gone():
             return effects + self._finish(now)
         return effects + self._complete_barriers()

@@ -56,6 +56,8 @@ class SchedulerCore(Status, Liveness):
         match message:
             case m.Hello():
                 return self._on_hello(sender, message, now)
+            case _ if node is not None and node.dead:
+                return [Send(sender, m.Refused(reason=f"{node.id} was declared dead"))]
             case m.PeerStarted():
                 self.roster.started[message.launch_token] = message
                 return []
@@ -85,6 +87,18 @@ class SchedulerCore(Status, Liveness):
                 return self._fail(from_wire(message.name, list(message.fields)), now)
             case m.Waiting():
                 return self._on_waiting(node, message, now)
+            case m.TableRequest():
+                return self._on_table_request(node, message)
+            case m.FenceAck():
+                return self._on_fence_ack(node, message, now)
+            case m.AddInSync():
+                return self._on_add_in_sync(node, message, now)
+            case m.Suspect():
+                return self._on_suspect(node, message, now)
+            case m.Handover():
+                return self._on_handover(node, message, now)
+            case m.Sealed():
+                return self._on_sealed(node, message, now)
             case m.Stopped():
                 return self._on_stopped(node, now)
             case m.ErrorReply():
@@ -100,6 +114,8 @@ class SchedulerCore(Status, Liveness):
         if self._stop_at is not None and now >= self._stop_at:
             self._stop_at = None
             return [*effects, *self._end()]
+        if self._in_sync_at is not None and now >= self._in_sync_at:
+            effects += self._add_in_sync(now)
         if now >= self._next_look:
             self._next_look = now + self.settings.heartbeat
             effects += self._look(now)
@@ -107,7 +123,7 @@ class SchedulerCore(Status, Liveness):
 
     def next_deadline(self) -> float | None:
         """When :meth:`on_tick` wants to be called at the latest."""
-        times = [self._outbox.next_deadline(), self._stop_at, self._next_look]
+        times = [self._outbox.next_deadline(), self._stop_at, self._next_look, self._in_sync_at]
         return min((t for t in times if t is not None), default=None)
 
     def check_invariants(self) -> None:

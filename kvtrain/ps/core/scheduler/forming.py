@@ -7,6 +7,7 @@ from kvtrain._version import __version__
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Journal, Note, Send
 from kvtrain.ps.core.membership import (
+    NO_EPOCH,
     Epoch,
     Member,
     NodeId,
@@ -15,17 +16,17 @@ from kvtrain.ps.core.membership import (
     form_table,
 )
 from kvtrain.ps.core.roster import Node
-from kvtrain.ps.core.scheduler.ending import Ending
+from kvtrain.ps.core.scheduler.shards import Shards
 from kvtrain.ps.core.scheduler.state import Phase
 
 
-class Forming(Ending):
+class Forming(Shards):
     """Who may join, as what, and when they are told."""
 
     def _on_hello(self, sender: NodeId, hello: m.Hello, now: float) -> list[Effect]:
         token = hello.launch_token or f"nonce-{sender.incarnation}"
         known = self.roster.by_token.get(token)
-        if known is not None:
+        if known is not None and not known.dead:
             known.last_seen = now
             known.provisional = sender
             return self._welcome_again(known)
@@ -33,7 +34,8 @@ class Forming(Ending):
         count = self.settings.workers if role is Role.WORKER else self.settings.servers
         if role not in (Role.WORKER, Role.SERVER):
             return [Send(sender, m.Refused(reason=f"role {role.name.lower()} does not join"))]
-        if self.phase is not Phase.FORMING:
+        running = self.phase is Phase.RUNNING and role is Role.SERVER
+        if self.phase is not Phase.FORMING and not running:
             reason = f"the job is {self.phase.value}; nobody can join it any more"
             if self.failure is not None:
                 reason = f"the job has failed: {self.failure}"
@@ -41,14 +43,14 @@ class Forming(Ending):
         rank = self.roster.free_rank(role, hello.rank, count)
         if rank is None:
             return [Send(sender, m.Refused(reason=self._why_no_rank(role, hello.rank, count)))]
-        node = self.roster.join(sender, token, NodeId(role, rank, 1), hello, now)
-        effects: list[Effect] = [
-            Journal({"kind": "incarnation", "role": int(role), "rank": rank, "incarnation": 1}),
-            Send(sender, m.HeartbeatAck()),
-        ]
+        id_ = NodeId(role, rank, self.roster.next_incarnation(role, rank))
+        node = self.roster.join(sender, token, id_, hello, now)
+        effects: list[Effect] = [self._journal_node(node), Send(sender, m.HeartbeatAck())]
         if hello.version != __version__:
             text = f"{node.where()} runs kvtrain {hello.version}, the scheduler {__version__}"
             effects.append(Note(text))
+        if running:
+            return [*effects, *self._server_joined(node, now), self._welcome(node)]
         if role is Role.WORKER and self._forming_since is None:
             self._forming_since = now
         if not self._who_is_missing():
@@ -81,7 +83,8 @@ class Forming(Ending):
             ServerInfo(n.id, n.hello.host, n.hello.pid, n.hello.address, n.hello.kernel)
             for n in self.roster.of_role(Role.SERVER)
         )
-        self.table = form_table(self.epoch, members, servers, self.settings.shards)
+        replicas = self.settings.replicas
+        self.table = form_table(self.epoch, members, servers, self.settings.shards, replicas)
         effects: list[Effect] = [self._journal_table()]
         for node in self.roster.of_role(Role.SERVER):
             effects.append(self._welcome(node))
@@ -98,18 +101,35 @@ class Forming(Ending):
         """A repeated Hello: the answer was lost, or there is none yet."""
         if self.failure is not None:
             return [Send(node.provisional, m.Refused(reason=f"the job has failed: {self.failure}"))]
-        servers_ready = all(n.installed == self.epoch for n in self.roster.of_role(Role.SERVER))
-        if self.table is not None and (node.id.role == Role.SERVER or servers_ready):
+        if self.table is not None and (node.id.role == Role.SERVER or self._formed):
             return [self._welcome(node)]
         return [Send(node.provisional, m.HeartbeatAck())]
 
     def _on_installed(self, node: Node, message: m.Installed, now: float) -> list[Effect]:
-        was_ready = self._servers_formed()
-        node.installed = max(node.installed, message.epoch)
-        if not was_ready and self._servers_formed():
-            return [self._welcome(n) for n in self.roster.of_role(Role.WORKER)]
-        return []
+        return self._has_installed(node, message.epoch)
 
-    def _servers_formed(self) -> bool:
-        first = Epoch(self.node.incarnation, 1)
-        return all(n.installed >= first for n in self.roster.of_role(Role.SERVER))
+    def _has_installed(self, node: Node, epoch: Epoch) -> list[Effect]:
+        node.installed = max(node.installed, epoch)
+        self._untold()
+        if self._formed or not all(
+            n.installed != NO_EPOCH for n in self.roster.of_role(Role.SERVER)
+        ):
+            return []
+        self._formed = True
+        return [self._welcome(n) for n in self.roster.of_role(Role.WORKER)]
+
+    def _journal_node(self, node: Node) -> Journal:
+        hello = node.hello
+        return Journal(
+            {
+                "kind": "node",
+                "node": list(node.id),
+                "provisional": list(node.provisional),
+                "token": hello.launch_token or f"nonce-{node.provisional.incarnation}",
+                "host": hello.host,
+                "pid": hello.pid,
+                "address": hello.address,
+                "kernel": hello.kernel,
+                "version": hello.version,
+            }
+        )

@@ -14,11 +14,12 @@ from kvtrain.errors import (
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Note, Send
 from kvtrain.ps.core.membership import (
-    NodeId,
+    LAUNCHER,
     Role,
 )
 from kvtrain.ps.core.roster import Node
 from kvtrain.ps.core.scheduler.agreements import Agreements
+from kvtrain.ps.core.scheduler.shards import TRIES
 from kvtrain.ps.core.scheduler.state import Phase
 
 
@@ -29,19 +30,26 @@ class Liveness(Agreements):
         node.clocks, node.last = message.clocks, message.last
         if message.turns != node.turns:
             node.turns, node.turned_at = message.turns, now
-        node.installed = max(node.installed, message.epoch)
         effects: list[Effect] = [Send(node.id, m.HeartbeatAck(epoch=self.epoch))]
+        effects += self._has_installed(node, message.epoch)
         if self.phase is Phase.STOPPING:
             effects.append(self._stop_message(node))
         elif self.table is not None and message.epoch < self.epoch:
             effects.append(self._table_update(node))
         return effects
 
+    def _on_table_request(self, node: Node, message: m.TableRequest) -> list[Effect]:
+        """Somebody has heard of a newer table."""
+        if self.phase is Phase.STOPPING:
+            return [self._stop_message(node)]
+        newer = self.table is not None and message.epoch < self.epoch
+        return [self._table_update(node)] if newer else []
+
     def _look(self, now: float) -> list[Effect]:
         """Once per heartbeat: silence, the join deadline, barriers that wait."""
         if self.phase is Phase.STOPPING:
             return []
-        effects: list[Effect] = []
+        effects: list[Effect] = self._drain(now) if self.table is not None else []
         if self.phase is Phase.FORMING:
             since = self._forming_since
             if since is not None and now - since >= self.settings.join_timeout:
@@ -51,7 +59,7 @@ class Liveness(Agreements):
                 )
                 return self._fail(error, now)
         for node in self.roster:
-            if node.left or node.exited:
+            if node.left or node.exited or node.dead:
                 continue
             silent = now - node.last_seen
             stuck = now - node.turned_at if node.id.role == Role.SERVER and node.turns >= 0 else 0.0
@@ -104,7 +112,7 @@ class Liveness(Agreements):
         node = self.roster.by_token.get(message.launch_token)
         if node is not None:
             node.exited = True
-            return [] if node.left else self._lost(node, how, now)
+            return [] if node.left or node.dead else self._lost(node, how, now)
         start = self.roster.started.get(message.launch_token)
         if start is None:
             return []
@@ -116,13 +124,24 @@ class Liveness(Agreements):
                 return self._finish(now)
             if not self.roster.of_role(Role.WORKER):
                 return []
+        if start.role == Role.SERVER and self.phase is Phase.RUNNING:
+            return self._replacement_lost(start, f"{name} {how} before it joined the job")
         return self._fail(JobError(f"{name} {how} before it joined the job"), now)
+
+    def _replacement_lost(self, start: m.PeerStarted, story: str) -> list[Effect]:
+        """A server that was to replace another one: try again, a few times."""
+        self._tries += 1
+        effects: list[Effect] = [Note(story)]
+        if self._tries <= TRIES:
+            again = m.StartProcess(role=start.role, rank=start.rank, replaces=start.launch_token)
+            effects.append(Send(LAUNCHER, again))
+        return effects
 
     def _lost(self, node: Node, how: str, now: float) -> list[Effect]:
         """Policy for a lost process. Without replicas, and in mode abort: the job stops."""
         story = f"{node.story(now)}: {how}"
         effects: list[Effect] = []
-        node.exited = True
+        node.exited = node.dead = True
         if node.id.role == Role.WORKER:
             if self.table is not None:
                 member = self.table.member(node.id.rank)
@@ -131,21 +150,11 @@ class Liveness(Agreements):
                 self.table = self.table.with_member(self.epoch, replace(member, lost=True))
                 effects.append(self._journal_table())
             return effects + self._fail(WorkerLost(f"lost {story}"), now)
-        keys = self._keys_of(node.id)
-        named = f"; it held {keys}" if keys else ""
-        return self._fail(ServerLost(f"lost {story}{named}; there are no replicas"), now)
-
-    def _keys_of(self, server: NodeId) -> str:
         if self.table is None:
-            return ""
-        shards = len(self.table.shards)
-        names = [
-            entry.spec.name
-            for entry in self.directory.keys.values()
-            if any(self.table.primary(entry.shard(c.part, shards)) == server for c in entry)
-        ]
-        more = f" and {len(names) - 5} more keys" if len(names) > 5 else ""
-        return ", ".join(map(repr, names[:5])) + more
+            return effects + self._fail(ServerLost(f"lost {story}"), now)
+        if self.table.server(node.id) is None:
+            return effects
+        return effects + self._server_lost(node, story, now)
 
 
 def _how(status: int) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 
 from kvtrain.errors import (
     to_wire,
@@ -13,7 +13,7 @@ from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.barriers import Barriers
 from kvtrain.ps.core.delivery import Outbox
 from kvtrain.ps.core.directory import Directory
-from kvtrain.ps.core.effects import Journal, Send
+from kvtrain.ps.core.effects import Effect, Journal, Send
 from kvtrain.ps.core.membership import (
     Epoch,
     NodeId,
@@ -30,6 +30,15 @@ class Phase(enum.Enum):
     FORMING = "forming"
     RUNNING = "running"
     STOPPING = "stopping"
+
+
+@dataclass(slots=True, eq=False)
+class Election:
+    """A shard whose primary is gone: survivors that are asked how far they are."""
+
+    view: Epoch
+    waiting: set[NodeId]
+    held: dict[NodeId, int] = field(default_factory=dict)
 
 
 class SchedulerState:
@@ -52,6 +61,15 @@ class SchedulerState:
         self._stop_at: float | None = None
         self._next_look = now + settings.heartbeat
         self._noted: dict[str, float] = {}
+        #: everybody of the first table was told
+        self._formed = False
+        #: replacements in a row that died before they had joined
+        self._tries = 0
+        #: shards whose primary is gone
+        self._elections: dict[int, Election] = {}
+        #: learners that their primary waits for already: shard -> (view, learner)
+        self._in_sync: dict[int, tuple[Epoch, NodeId]] = {}
+        self._in_sync_at: float | None = None
 
     @property
     def epoch(self) -> Epoch:
@@ -65,6 +83,17 @@ class SchedulerState:
     def _table_update(self, node: Node) -> Send:
         assert self.table is not None
         return Send(node.id, m.TableUpdate(epoch=self.epoch, table=self.table))
+
+    def _publish(self, now: float) -> list[Effect]:
+        """Journal the table, then tell everybody until all have installed it."""
+        return [self._journal_table(), *self._outbox.ask("table", self._untold, now)]
+
+    def _untold(self) -> list[Effect]:
+        """The table, for whoever has not installed it."""
+        behind = [n for n in self.roster if n.installed < self.epoch and n.is_here()]
+        if not behind:
+            self._outbox.answered("table")
+        return [self._table_update(node) for node in behind]
 
     def _live(self) -> tuple[int, ...]:
         assert self.table is not None

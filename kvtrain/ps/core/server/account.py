@@ -48,6 +48,12 @@ class Account:
         self._stores[store] = self._stores.get(store, 0) + nbytes
         self._add(nbytes, state, 0)
 
+    def gone(self, store: int, nbytes: int, ledger: SyncLedger | AsyncLedger) -> None:
+        """A chunk is held here no more, nor what was contributed to it."""
+        self._stores[store] -= nbytes
+        held = sum(map(private, ledger.arrays()))
+        self._add(-nbytes, -int(nbytes * self._ratios.get(store, 0.0)), -held)
+
     def new_optimizer(self, store: int, optimizer: BlockOptimizer) -> None:
         """An optimizer with states of its own; ServerMemoryExceeded if they have no room."""
         one = np.zeros((1, 1), np.float32)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A closed round becomes a record, the record is committed, and only then is anybody told.
 
-collecting -> reduced -> committed (PROTOCOL R1, R2).
+collecting -> reduced, uncommitted -> committed (PROTOCOL R1, R2, R6). Without replicas the
+commit follows at once.
 """
 
 from __future__ import annotations
@@ -9,62 +10,93 @@ from __future__ import annotations
 from typing import Any
 
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.log import Array
+from kvtrain.ps.core.membership import Round
 from kvtrain.ps.core.memory import intact
-from kvtrain.ps.core.rounds import Part, SyncLedger
+from kvtrain.ps.core.rounds import AsyncLedger, Part, SyncLedger
 from kvtrain.ps.core.rows import StoredRows
-from kvtrain.ps.core.server.gates import Gates
-from kvtrain.ps.core.server.state import Chunk
-from kvtrain.ps.core.shards import ChunkId
+from kvtrain.ps.core.server.shipping import Shipping
+from kvtrain.ps.core.server.state import Chunk, Shard, Stage
 from kvtrain.ps.core.store import Record, StoredChunk
 
+#: a record of a larger chunk carries a checksum once in so many versions (R8)
+CHECKED_EVERY = 64
+SMALL = 64 * 1024
 
-class Commits(Gates):
+
+class Commits(Shipping):
     """From a closed round to its acknowledgements."""
 
-    def _reduce(self, chunk_id: ChunkId, chunk: Chunk, parts: list[Part]) -> None:
+    # ---- closing ---------------------------------------------------------------------------
+
+    def _close_what_can_be(self, chunk: Chunk) -> None:
+        """Reduce what is complete, one record at a time."""
+        ledger = chunk.ledger
+        while self._is_settled(chunk) and not chunk.shard.sealed:
+            if isinstance(ledger, SyncLedger):
+                parts = ledger.ready(self._live_of(chunk.entry.store))
+            else:
+                parts = _next_push(ledger)
+            if parts is None:
+                break
+            self._reduce(chunk, parts)
+        self._mark(chunk.stored.id, chunk)
+
+    def _reduce(self, chunk: Chunk, parts: list[Part]) -> None:
         """One record: hyper commands first, then the ordered sum and the update."""
-        stored, store = chunk.stored, self._store(chunk.entry.store)
+        stored, shard = chunk.stored, chunk.shard
         if not isinstance(chunk.ledger, SyncLedger):
             self._count_push(chunk, parts[0].node.rank)
         self._apply_hyper(stored, parts)
         full = [p for p in parts if p.array is not None]
-        arrays = [p.array for p in full if p.array is not None]
-        for array in arrays:
+        arrays = given = [p.array for p in full if p.array is not None]
+        for array in given:
             self._account.let_go(array)
-        if store.optimizers.installed:
-            step = parts[0].round.step
-            at = step + 1 if isinstance(chunk.ledger, SyncLedger) and step > 0 else None
-            scales = [p.rescale_grad for p in full]
-            self._arithmetic_of(stored).update(stored, arrays, scales, store.optimizers, at)
+        scales = [p.rescale_grad for p in full]
+        optimizers = shard.optimizers.get(chunk.entry.store)
+        reduced: Array | None = None
+        scale: float | None = None
+        arithmetic = self._arithmetic_of(stored)
+        if shard.peers:
+            reduced, scale = arithmetic.reduce(stored, arrays, scales, optimizers)
+            arrays, scales = ([reduced], [scale]) if reduced is not None else ([], [])
+        if optimizers is None:
+            arithmetic.assign_sum(stored, arrays)
         else:
-            self._arithmetic_of(stored).assign_sum(stored, arrays)
-        if not all([intact(array) for array in arrays]):
-            self._spoiled(chunk_id, chunk)
+            at = schedule_at(isinstance(chunk.ledger, SyncLedger), parts[0].round)
+            arithmetic.update(stored, arrays, scales, optimizers, at)
+        if not all([intact(array) for array in given]):
+            self._spoiled(chunk)
             return
         record = Record(
             store=chunk.entry.store,
-            chunk=chunk_id,
+            chunk=stored.id,
             round=parts[0].round,
             version_before=stored.version,
             version=stored.version + 1,
             members=tuple(p.node for p in parts),
             hyper=tuple(sorted(stored.hyper.items())),
             arrays=tuple(p.array for p in parts),
+            reduced=reduced,
         )
-        # with replicas the record goes to them here, and the commit waits for their answers
-        self._commit(chunk, record, parts)
+        chunk.pending = parts
+        self._append(
+            shard,
+            lambda lsn: self._entry_of(chunk, record, lsn, scale),
+            lambda: self._commit(chunk, record),
+        )
 
     def _arithmetic_of(self, stored: StoredChunk) -> Any:
         return self._row_arithmetic if isinstance(stored, StoredRows) else self._arithmetic
 
-    def _spoiled(self, chunk_id: ChunkId, chunk: Chunk) -> None:
+    def _spoiled(self, chunk: Chunk) -> None:
         """A contribution was written while it was read: its worker has been told that it is
-        counted, so another server decides for this chunk and what is here is void (R20, R34)."""
-        del self._chunks[chunk_id]
-        self._open.discard(chunk_id)
+        counted, so another server decides for this shard and what is here is void (R20, R34)."""
+        chunk.shard.stage = Stage.FENCED
+        chunk.pending = []
         self._replies.note(
             f"{self.node}: a contribution to key {chunk.entry.spec.name!r} changed while it was "
-            "read; this server's copy is dropped, it must have been replaced"
+            "read; this server decides for its shard no more, it must have been replaced"
         )
 
     def _apply_hyper(self, stored: StoredChunk, parts: list[Part]) -> None:
@@ -79,24 +111,84 @@ class Commits(Gates):
                     seen = command.number
             stored.hyper_seen[part.node.rank] = (part.node.incarnation, seen)
 
-    def _commit(self, chunk: Chunk, record: Record, parts: list[Part]) -> None:
+    # ---- for the other servers -------------------------------------------------------------
+
+    def _entry_of(
+        self, chunk: Chunk, record: Record, lsn: int, scale: float | None
+    ) -> tuple[m.LogEntry, tuple[Array, ...]]:
+        """The record as it is replicated (R8)."""
+        stored = chunk.stored
+        arrays: tuple[Array, ...] = () if record.reduced is None else (record.reduced,)
+        result = self._kernels_differ(chunk.shard)
+        image: dict[str, Any] = {}
+        if result:
+            given, image = stored.image()
+            arrays = tuple(given)
+        checked = stored.size * stored.dtype.itemsize <= SMALL or not record.version % CHECKED_EVERY
+        entry = m.LogEntry(
+            shard=chunk.shard.number,
+            lsn=lsn,
+            kind="round",
+            store=record.store,
+            arrays=len(arrays),
+            chunk=record.chunk,
+            sync=isinstance(chunk.ledger, SyncLedger),
+            round=record.round,
+            version=record.version,
+            members=record.members,
+            rescale_grad=scale,
+            result=result,
+            config=image,
+            hyper=hyper_values(stored),
+            seen=hyper_seen(stored),
+            checksum=stored.checksum() if checked else -1,
+        )
+        return entry, arrays
+
+    def _kernels_differ(self, shard: Shard) -> bool:
+        """Whether some server of the shard would compute other bits from the same gradient."""
+        assert self.table is not None
+        mine = self.table.server(self.node)
+        for node in shard.peers:
+            info = self.table.server(node)
+            if mine is not None and info is not None and info.kernel != mine.kernel:
+                return True
+        return False
+
+    # ---- committed -------------------------------------------------------------------------
+
+    def _commit(self, chunk: Chunk, record: Record) -> None:
         """The record is everywhere it must be: make it visible and acknowledge (R1)."""
-        chunk.stored.commit(record)
+        chunk.stored.commit(record.version)
         self._store(record.store).counters["records"] += 1
         if self._observe is not None:
             self._observe(record)
+        parts, chunk.pending = chunk.pending or [], None
         for part in parts:
+            self._answer(chunk, part)
+        self._settle(chunk)
+
+    def _settle(self, chunk: Chunk) -> None:
+        """The chunk's weights may be shown: answer what has waited, close what has come."""
+        if not self._is_settled(chunk):
+            return
+        late, chunk.late = chunk.late, []
+        for part in late:
             self._answer(chunk, part)
         waiting, chunk.readers = chunk.readers, []
         for reader in waiting:
             self._read(chunk, reader)
+        self._close_what_can_be(chunk)
+
+    def _caught_up(self, shard: Shard) -> None:
+        for chunk_id in sorted(shard.chunks):
+            self._settle(self._chunks[chunk_id])
 
     def _answer(self, chunk: Chunk, part: Part) -> None:
-        assert self.table is not None
         stored, entry = chunk.stored, chunk.entry
         verdict = m.Verdict(
             chunk=stored.id,
-            view=self.table.shards[entry.shard(stored.id.part, len(self.table.shards))].view,
+            view=chunk.shard.view,
             round=part.round,
             counted=True,
             version=stored.version,
@@ -107,3 +199,34 @@ class Commits(Gates):
         if value is not None:
             self._store(entry.store).counters["bytes_out"] += int(value.nbytes)
         self._replies.verdict(part.node, entry.store, part.request, verdict, value)
+
+    def _answer_again(self, chunk: Chunk, part: Part) -> None:
+        """A repeat of a contribution that is in a record: the same verdict, once committed."""
+        if self._is_settled(chunk):
+            self._answer(chunk, part)
+            return
+        for held in (*(chunk.pending or ()), *chunk.late):
+            if held.node == part.node and held.round == part.round:
+                held.want = held.want or part.want
+                return
+        chunk.late.append(part)
+
+
+def _next_push(ledger: AsyncLedger) -> list[Part] | None:
+    part = ledger.next_of_any()
+    return None if part is None else [part]
+
+
+def schedule_at(sync: bool, round_: Round) -> int | None:
+    """Where the schedule is evaluated: the round's step, or the key's own count (None)."""
+    return round_.step + 1 if sync and round_.step > 0 else None
+
+
+def hyper_values(stored: StoredChunk) -> tuple[m.HyperValue, ...]:
+    """Changes in force, for other servers."""
+    return tuple(m.HyperValue(name, value) for name, value in sorted(stored.hyper.items()))
+
+
+def hyper_seen(stored: StoredChunk) -> tuple[m.HyperSeen, ...]:
+    """Commands in force, for other servers."""
+    return tuple(m.HyperSeen(r, i, n) for r, (i, n) in sorted(stored.hyper_seen.items()))

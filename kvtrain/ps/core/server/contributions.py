@@ -22,7 +22,6 @@ from kvtrain.ps.core.rounds import AsyncLedger, Part, Standing, SyncLedger
 from kvtrain.ps.core.rows import StoredRows, check_lazy, check_packed
 from kvtrain.ps.core.server.commits import Commits
 from kvtrain.ps.core.server.state import Chunk, Store
-from kvtrain.ps.core.shards import ChunkId
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +40,8 @@ class Contributions(Commits):
                 alone = replace(message, chunks=(part,), arrays=(array,))
                 self._keep_early(sender, part.chunk, part.round, alone, now)
                 continue
-            self._check_view(chunk, part.chunk, part.view)
+            if not self._takes(sender, chunk.shard, part.view, now):
+                continue
             effects += self._contribute(sender, message, part, array, chunk, store, now)
         return effects
 
@@ -58,13 +58,14 @@ class Contributions(Commits):
         part = Part(
             node=sender,
             round=given.round,
-            array=None if given.empty else self._values(chunk, store, given, array),
+            array=None if given.empty else self._values(chunk, given, array),
             want=message.want,
             rescale_grad=message.rescale_grad,
             hyper=message.hyper,
             request=message.request,
         )
-        if isinstance(chunk.ledger, AsyncLedger) and not store.optimizers.installed:
+        without = chunk.entry.store not in chunk.shard.optimizers
+        if isinstance(chunk.ledger, AsyncLedger) and without:
             raise JobError(
                 f"key {chunk.entry.spec.name!r}: an async store applies each push by an optimizer, "
                 "and none was set; call kv.set_optimizer(...) before the first push"
@@ -81,13 +82,13 @@ class Contributions(Commits):
         else:
             store.counters["absorbed"] += 1
         if standing is Standing.COUNTED:
-            self._answer(chunk, part)
+            self._answer_again(chunk, part)
             return []
         if standing is Standing.BEHIND:
             return self._out_of_step(sender.rank, chunk, given.round, now)
         if standing is Standing.TOO_FAR:
             return []
-        self._close_what_can_be(given.chunk, chunk, now, sender)
+        self._close_what_can_be(chunk)
         if isinstance(chunk.ledger, SyncLedger) and len(chunk.ledger.open) > 1:
             skipped = chunk.ledger.skipped(self._live_of(chunk.entry.store))
             if skipped is not None:
@@ -95,27 +96,15 @@ class Contributions(Commits):
         return []
 
     @staticmethod
-    def _values(chunk: Chunk, store: Store, given: m.Contribution, array: Array) -> Array:
+    def _values(chunk: Chunk, given: m.Contribution, array: Array) -> Array:
         """The values of a contribution; of a row-sparse key its rows, packed and checked."""
         if not isinstance(chunk.stored, StoredRows):
             return decoded(chunk.entry, given.chunk, given.codec, array)
         check_packed(chunk.entry, given.chunk, given.codec, array, "push")
-        check_lazy(chunk.entry, chunk.stored, store.optimizers)
+        optimizers = chunk.shard.optimizers.get(chunk.entry.store)
+        if optimizers is not None:
+            check_lazy(chunk.entry, chunk.stored, optimizers)
         return array
-
-    def _close_what_can_be(
-        self, chunk_id: ChunkId, chunk: Chunk, now: float, sender: NodeId | None = None
-    ) -> None:
-        ledger = chunk.ledger
-        if isinstance(ledger, SyncLedger):
-            live = self._live_of(chunk.entry.store)
-            while (parts := ledger.ready(live)) is not None:
-                self._reduce(chunk_id, chunk, parts)
-        elif sender is not None:
-            while (part := ledger.next_part(sender)) is not None:
-                self._reduce(chunk_id, chunk, [part])
-        if chunk_id in self._chunks:
-            self._mark(chunk_id, chunk)
 
     def _on_push_query(self, sender: NodeId, message: m.PushQuery, now: float) -> list[Effect]:
         missing: list[m.Query] = []
@@ -125,9 +114,11 @@ class Contributions(Commits):
                 early = (sender, query.chunk, message.request, query.round)
                 if early not in self._early:
                     missing.append(query)
+            elif not self._takes(sender, chunk.shard, query.view, now):
+                continue
             elif chunk.ledger.has_counted(sender, query.round):
                 part = Part(sender, query.round, None, query.want, request=message.request)
-                self._answer(chunk, part)
+                self._answer_again(chunk, part)
             elif not chunk.ledger.holds(sender, query.round):
                 missing.append(query)
         if missing:

@@ -18,11 +18,11 @@ from kvtrain.ps.core.effects import Effect, Note
 from kvtrain.ps.core.membership import NodeId
 from kvtrain.ps.core.rounds import SyncLedger
 from kvtrain.ps.core.server.account import private
-from kvtrain.ps.core.server.state import EARLY_LIMIT
-from kvtrain.ps.core.server.waits import Waits
+from kvtrain.ps.core.server.handover import Handovers
+from kvtrain.ps.core.server.state import EARLY_LIMIT, Stage
 
 
-class ServerCore(Waits):
+class ServerCore(Handovers):
     """Parameters and rounds of the shards of which this server is primary.
 
     Parameters
@@ -51,6 +51,8 @@ class ServerCore(Waits):
         match message:
             case m.Welcome():
                 effects = self._on_welcome(message, now)
+            case m.Refused() if self.table is not None:
+                effects = self._on_declared_dead(message, now)
             case m.Refused() | m.HeartbeatAck():
                 effects = self.joining.on_answer(message, now)
             case m.TableUpdate():
@@ -79,10 +81,24 @@ class ServerCore(Waits):
                 effects = self._from_worker(sender, message, now, self._on_set_optimizer)
             case m.StatsRequest():
                 effects = self._from_worker(sender, message, now, self._on_stats_request)
+            case m.Replicate():
+                effects = self._from_server(sender, message, now, self._on_replicate)
+            case m.ReplicateAck():
+                effects = self._from_server(sender, message, now, self._on_replicate_ack)
+            case m.Snapshot():
+                effects = self._from_server(sender, message, now, self._on_snapshot)
+            case m.SnapshotAck():
+                effects = self._from_server(sender, message, now, self._on_snapshot_ack)
+            case m.ViewRefused():
+                effects = self._from_server(sender, message, now, self._on_view_refused)
+            case m.LeaveAck():
+                effects = self._on_leave_ack(sender, message)
+            case m.Fence():
+                effects = self._on_fence(message)
             case _:
                 text = f"a server does not take {type(message).__name__} from {sender}"
                 effects = [self._error(sender, message, RemoteProtocolError(text))]
-        return effects
+        return effects + self._seal(now) + self._ship(now)
 
     def on_tick(self, now: float) -> list[Effect]:
         """Let time pass: heartbeats, repeats, deadlines."""
@@ -91,11 +107,17 @@ class ServerCore(Waits):
         if self.table is not None and now >= self._next_look:
             self._next_look = now + min(self.settings.note_after, self.settings.join_timeout) / 4
             effects += self._look_at_waits(now)
-        return effects
+        effects += self._ship_again(now) + self._seal(now)
+        return effects + self._ship(now)
 
     def next_deadline(self) -> float | None:
         """When :meth:`on_tick` wants to be called at the latest."""
-        times = [self.joining.next_deadline(), self._outbox.next_deadline(), self._next_look]
+        times = [
+            self.joining.next_deadline(),
+            self._outbox.next_deadline(),
+            self._next_look,
+            self._ship_at,
+        ]
         return min((t for t in times if t is not None), default=None)
 
     def check_invariants(self) -> None:
@@ -111,6 +133,14 @@ class ServerCore(Waits):
                 workers = self.settings.workers
                 assert len(ledger.open) <= workers, "more open rounds than workers"
             assert len(chunk.readers) <= EARLY_LIMIT
+            if chunk.shard.stage in (Stage.NONE, Stage.LEARNER, Stage.REPLICA):
+                assert chunk.pending is None, f"{chunk_id}: a record in the making"
+        for shard in self._shards:
+            assert shard.log.committed <= shard.log.lsn
+            if shard.stage is Stage.NONE:
+                assert not shard.chunks and not shard.peers
+            owing = any(p.since is not None for p in shard.peers.values())
+            assert not (owing and shard.decides) or self._ship_at is not None
         assert len(self._early) <= EARLY_LIMIT
         ledgers = [chunk.ledger for chunk in self._chunks.values()]
         held = sum(private(array) for ledger in ledgers for array in ledger.arrays())

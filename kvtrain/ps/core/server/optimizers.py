@@ -14,7 +14,8 @@ from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId
 from kvtrain.ps.core.rows import StoredRows
 from kvtrain.ps.core.server.keys import Keys
-from kvtrain.ps.core.server.state import Store
+from kvtrain.ps.core.server.state import Shard, Store
+from kvtrain.ps.core.store import Optimizers
 
 
 class OptimizersAndStats(Keys):
@@ -23,21 +24,54 @@ class OptimizersAndStats(Keys):
     def _on_set_optimizer(
         self, sender: NodeId, message: m.SetOptimizer, now: float
     ) -> list[Effect]:
+        assert self.table is not None
+        if message.epoch > self.table.epoch:
+            # by the sender's table this server may decide for shards that it does not know of
+            self._want_table(now)
+            return []
         store = self._store(message.store)
         if sender.rank == 0 and message.number > store.optimizers.number:
-            self._account.new_optimizer(
-                message.store, self._make_optimizer(message.name, message.config)
-            )
-            store.optimizers.install(message.number, message.name, message.config)
+            self._optimizers(message.store, message.number, message.name, message.config)
         if message.number > store.optimizers.number:
             store.waiting[sender] = (message, now)
             return []
-        self._optimizer_set(store, sender, message)
+        ours = store.optimizers
+        mine = [shard for shard in self._shards if shard.decides]
+        for shard in mine:
+            held = shard.optimizers.get(message.store)
+            if held is None or held.number < ours.number:
+                shard.optimizers[message.store] = ours
+                self._append(
+                    shard,
+                    lambda lsn, s=shard: (_entry_of(s, message.store, ours, lsn), ()),  # type: ignore[misc]
+                    lambda: None,
+                )
+        answered = [(sender, message)]
         for other, (waiting, _) in list(store.waiting.items()):
-            if waiting.number <= store.optimizers.number:
+            if waiting.number <= ours.number:
                 del store.waiting[other]
-                self._optimizer_set(store, other, waiting)
+                answered.append((other, waiting))
+
+        def set_() -> None:
+            for to, asked in answered:
+                self._optimizer_set(store, to, asked)
+
+        self._when_all_committed(mine, set_)
         return []
+
+    def _optimizers(
+        self, number: int, version: int, name: str, config: dict[str, Any]
+    ) -> Optimizers:
+        """The store's `version`-th optimizer; the latest is remembered for comparisons."""
+        store = self._store(number)
+        if store.optimizers.number == version:
+            return store.optimizers
+        made = Optimizers(self._make_optimizer)
+        made.install(version, name, config)
+        if version > store.optimizers.number:
+            self._account.new_optimizer(number, made.under({}))
+            store.optimizers = made
+        return made
 
     def _optimizer_set(self, store: Store, to: NodeId, message: m.SetOptimizer) -> None:
         ours = store.optimizers
@@ -75,6 +109,18 @@ class OptimizersAndStats(Keys):
             sender, m.StatsReply(store=message.store, request=message.request, stats=stats)
         )
         return []
+
+
+def _entry_of(shard: Shard, store: int, optimizers: Optimizers, lsn: int) -> m.LogEntry:
+    return m.LogEntry(
+        shard=shard.number,
+        lsn=lsn,
+        kind="optimizer",
+        store=store,
+        number=optimizers.number,
+        name=optimizers.name,
+        config=optimizers.config,
+    )
 
 
 def _without_rescale(optimizer: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId, Round
 from kvtrain.ps.core.rounds import SyncLedger
 from kvtrain.ps.core.rows import StoredRows, check_ids
-from kvtrain.ps.core.server.state import EARLY_LIMIT, Chunk, Reader, ServerState
+from kvtrain.ps.core.server.state import EARLY_LIMIT, Chunk, Reader, ServerState, Stage
 
 
 class Reads(ServerState):
@@ -27,12 +27,12 @@ class Reads(ServerState):
                 alone = replace(message, chunks=(read,))
                 self._keep_early(sender, read.chunk, None, alone, now)
                 continue
-            self._check_view(chunk, read.chunk, read.view)
-            after = read.after if read.after is not None else Round(-1, 0)
-            reader = Reader(sender, message.request, after, read.gate, message.step, now)
-            if chunk.entry.row_parts:
-                raise RemoteProtocolError(f"Pull of {read.chunk}: its key is row-sparse")
-            self._read(chunk, reader)
+            if self._takes(sender, chunk.shard, read.view, now):
+                after = read.after if read.after is not None else Round(-1, 0)
+                reader = Reader(sender, message.request, after, read.gate, message.step, now)
+                if chunk.entry.row_parts:
+                    raise RemoteProtocolError(f"Pull of {read.chunk}: its key is row-sparse")
+                self._read(chunk, reader)
         return []
 
     def _on_row_pull(self, sender: NodeId, message: m.RowPull, now: float) -> list[Effect]:
@@ -44,7 +44,8 @@ class Reads(ServerState):
                 alone = replace(message, chunks=(read,), arrays=(ids,))
                 self._keep_early(sender, read.chunk, None, alone, now)
                 continue
-            self._check_view(chunk, read.chunk, read.view)
+            if not self._takes(sender, chunk.shard, read.view, now):
+                continue
             if not chunk.entry.row_parts:
                 raise RemoteProtocolError(f"RowPull of {read.chunk}: its key is dense")
             check_ids(chunk.entry, read.chunk.part, ids, "RowPull")
@@ -53,10 +54,16 @@ class Reads(ServerState):
             self._read(chunk, reader)
         return []
 
+    def _is_settled(self, chunk: Chunk) -> bool:
+        """Whether the chunk's weights are committed and this server may show them."""
+        return chunk.pending is None and chunk.shard.stage is Stage.PRIMARY
+
     def _read(self, chunk: Chunk, reader: Reader) -> None:
-        assert self.table is not None
         stored, entry = chunk.stored, chunk.entry
-        if reader.after.step >= 0 and not chunk.ledger.has_counted(reader.node, reader.after):
+        too_early = reader.after.step >= 0 and not chunk.ledger.has_counted(
+            reader.node, reader.after
+        )
+        if too_early or not self._is_settled(chunk):
             known = any(
                 r.node == reader.node and r.request == reader.request for r in chunk.readers
             )
@@ -64,13 +71,13 @@ class Reads(ServerState):
                 chunk.readers.append(reader)
             return
         store = self._store(entry.store)
+        assert self.table is not None
         if not store.clocks.passes(self.table, reader.gate):
             if len(store.gated) >= EARLY_LIMIT:
                 raise JobError(f"{self.node} holds {EARLY_LIMIT} reads that wait for clocks")
             store.gated.setdefault((reader.node, reader.request, stored.id), (chunk, reader))
             return
         self._count_read(chunk, reader)
-        view = self.table.shards[entry.shard(stored.id.part, len(self.table.shards))].view
         if isinstance(stored, StoredRows):
             assert reader.rows is not None
             value = stored.read(np.asarray(reader.rows))
@@ -79,7 +86,7 @@ class Reads(ServerState):
         counters = store.counters
         counters["pulls"] += stored.id.part == 0
         counters["bytes_out"] += int(value.nbytes)
-        read = m.ChunkVersion(chunk=stored.id, view=view, version=stored.version)
+        read = m.ChunkVersion(chunk=stored.id, view=chunk.shard.view, version=stored.version)
         self._replies.value(reader.node, entry.store, reader.request, read, value)
 
     def _count_read(self, chunk: Chunk, reader: Reader) -> None:

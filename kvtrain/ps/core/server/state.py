@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,18 +12,18 @@ import numpy as np
 
 from kvtrain.errors import (
     JobError,
-    RemoteProtocolError,
     to_wire,
 )
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.clocks import NO_GATE, Clocks, Histogram
 from kvtrain.ps.core.delivery import Outbox
-from kvtrain.ps.core.effects import Send
+from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.joining import Identity, Joining
-from kvtrain.ps.core.membership import NodeId, Role, Round, Table
+from kvtrain.ps.core.log import Peer, ShardLog
+from kvtrain.ps.core.membership import NO_EPOCH, SCHEDULER, Epoch, NodeId, Role, Round, Table
 from kvtrain.ps.core.memory import HeapMemory, Memory
 from kvtrain.ps.core.replies import Replies
-from kvtrain.ps.core.rounds import AsyncLedger, SyncLedger
+from kvtrain.ps.core.rounds import AsyncLedger, Part, SyncLedger
 from kvtrain.ps.core.rows import RowArithmetic
 from kvtrain.ps.core.server.account import Account
 from kvtrain.ps.core.settings import JobSettings
@@ -55,16 +56,66 @@ class Chunk:
 
     stored: StoredChunk
     entry: KeyEntry
+    shard: Shard
     ledger: SyncLedger | AsyncLedger
+    #: bytes that are counted for it
+    nbytes: int
     readers: list[Reader] = field(default_factory=list)
     #: rank -> the version that it read last, its own pushes since included
     read_by: dict[int, int] = field(default_factory=dict)
+    #: whom the record in the making counts; None: everything is committed (R6)
+    pending: list[Part] | None = None
+    #: counted contributions that were repeated before their record was committed
+    late: list[Part] = field(default_factory=list)
+
+
+class Stage(enum.Enum):
+    """What this server is to a shard (PROTOCOL section 3)."""
+
+    NONE = "none"
+    LEARNER = "learner"
+    REPLICA = "replica"
+    CATCHING_UP = "primary, catching up"
+    PRIMARY = "primary"
+    #: answered a Fence, or was refused: acts as nothing but keeps its log
+    FENCED = "fenced"
+
+
+@dataclass(slots=True, eq=False)
+class Shard:
+    """A bucket of chunks as this server holds it."""
+
+    number: int
+    stage: Stage = Stage.NONE
+    #: of the installed table
+    view: Epoch = NO_EPOCH
+    primary: NodeId | None = None
+    #: highest view that was fenced
+    fence: Epoch = NO_EPOCH
+    log: ShardLog = field(default_factory=ShardLog)
+    peers: dict[NodeId, Peer] = field(default_factory=dict)
+    #: catching up ends when everything up to here is committed (R17)
+    promoted_at: int = 0
+    #: by store
+    optimizers: dict[int, Optimizers] = field(default_factory=dict)
+    chunks: set[ChunkId] = field(default_factory=set)
+    #: learner: parts of the snapshot at `arriving_at`; None: it is installed
+    arriving: dict[int, m.Snapshot] | None = None
+    arriving_at: int = 0
+    #: nothing closes any more: it is about to change hands (R18)
+    sealed: bool = False
+
+    @property
+    def decides(self) -> bool:
+        """Whether this server is the one that takes contributions."""
+        return self.stage is Stage.PRIMARY or self.stage is Stage.CATCHING_UP
 
 
 @dataclass(slots=True, eq=False)
 class Store:
     """What a server knows of one store of the job."""
 
+    #: rank 0's latest, or the latest in a log
     optimizers: Optimizers
     #: SetOptimizer messages of other ranks that wait for rank 0's: sender -> (message, since)
     waiting: dict[NodeId, tuple[m.SetOptimizer, float]] = field(default_factory=dict)
@@ -120,6 +171,16 @@ class ServerState:
         self._open: set[ChunkId] = set()
         self._early: dict[tuple[NodeId, ChunkId, int, Round | None], Early] = {}
         self._live: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._shards: list[Shard] = []
+        #: shards with something to send to other servers
+        self._dirty: set[int] = set()
+        #: shards of which another server owes an answer
+        self._owing: set[int] = set()
+        self._ship_at: float | None = None
+        self._handing_over = False
+        self._drain_until = 0.0
+        #: shards of which the scheduler was told that they may be given away
+        self._sealed: tuple[m.ShardView, ...] = ()
         self._replies = Replies()
         self._outbox = Outbox(settings.resend_after, settings.resend_longest)
         self._failed = False
@@ -151,23 +212,30 @@ class ServerState:
             (sender, chunk_id, message.request, round_), Early(sender, message, now)
         )
 
-    def _check_primary(self, entry: KeyEntry, chunk_id: ChunkId) -> None:
-        assert self.table is not None
-        shard = entry.shard(chunk_id.part, len(self.table.shards))
-        primary = self.table.primary(shard)
-        if primary != self.node:
-            raise RemoteProtocolError(
-                f"{self.node} is not primary of shard {shard} in view "
-                f"{self.table.shards[shard].view}; {primary} is"
-            )
+    def _shard_of(self, entry: KeyEntry, chunk_id: ChunkId) -> Shard:
+        return self._shards[entry.shard(chunk_id.part, len(self._shards))]
 
-    def _check_view(self, chunk: Chunk, chunk_id: ChunkId, view: Any) -> None:
-        """Refuse older and newer views, and say which one holds here (R16)."""
+    def _takes(self, sender: NodeId, shard: Shard, view: Epoch, now: float) -> bool:
+        """Whether what was sent in `view` may be handled here; else the sender is told which
+        view holds (R16), and a newer one than ours is asked for."""
+        if view == shard.view and shard.decides:
+            return True
+        known = max(shard.view, shard.fence)
+        self._replies.refuse(sender, m.ShardView(shard.number, known))
+        if view > shard.view:
+            self._want_table(now)
+        return False
+
+    def _want_table(self, now: float) -> None:
+        """Ask the scheduler for a newer table, until there is one."""
         assert self.table is not None
-        self._check_primary(chunk.entry, chunk_id)
-        known = self.table.shards[chunk.entry.shard(chunk_id.part, len(self.table.shards))].view
-        if view != known:
-            raise RemoteProtocolError(f"{chunk_id}: view {tuple(view)} is not {tuple(known)}")
+        if "table" not in self._outbox:
+            for effect in self._outbox.ask("table", self._table_request, now):
+                self._replies.push(effect)
+
+    def _table_request(self) -> list[Effect]:
+        assert self.table is not None
+        return [Send(SCHEDULER, m.TableRequest(epoch=self.table.epoch))]
 
     def _mark(self, chunk_id: ChunkId, chunk: Chunk) -> None:
         if isinstance(chunk.ledger, SyncLedger) and chunk.ledger.open:

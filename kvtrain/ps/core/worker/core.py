@@ -60,7 +60,7 @@ class WorkerCore(JoiningAndEnding):
             case m.Declared():
                 return self._on_declared(message, now)
             case m.InitDone():
-                return self._part_done(message.request, ("init", sender, message.step))
+                return self._on_init_done(sender, message)
             case m.PushReply():
                 return self._on_push_reply(sender, message, now)
             case m.Missing():
@@ -78,6 +78,8 @@ class WorkerCore(JoiningAndEnding):
             case m.LeaveAck():
                 stopped = Send(SCHEDULER, m.Stopped(epoch=message.epoch))
                 return [stopped, *self._gone(message.request)]
+            case m.ViewRefused():
+                return self._on_view_refused(message, now)
             case m.ErrorReply():
                 return self._on_error_reply(sender, message, now)
             case _:

@@ -14,11 +14,11 @@ from kvtrain.ps.core.effects import Complete, Effect, Fail, Note, Send, Stop
 from kvtrain.ps.core.membership import SCHEDULER, NodeId, StoreClock
 from kvtrain.ps.core.posting import Packer
 from kvtrain.ps.core.settings import JobSettings
+from kvtrain.ps.core.worker.routing import Routing
 from kvtrain.ps.core.worker.state import JOIN
-from kvtrain.ps.core.worker.together import Together
 
 
-class JoiningAndEnding(Together):
+class JoiningAndEnding(Routing):
     """Welcome, tables, leaving, failing."""
 
     def _on_welcome(self, message: m.Welcome, now: float) -> list[Effect]:
@@ -27,7 +27,7 @@ class JoiningAndEnding(Together):
             self.settings = JobSettings.from_plain(message.settings)
             self._outbox = Outbox(self.settings.resend_after, self.settings.resend_longest)
             self.joining.welcomed(message.node, self.settings, now)
-            self.table = message.table
+            self._install(message.table, now)
             effects.append(Complete(JOIN))
         return [Send(SCHEDULER, m.Installed(epoch=self.epoch)), *effects]
 
@@ -36,8 +36,8 @@ class JoiningAndEnding(Together):
             return []
         effects: list[Effect] = []
         if message.table.epoch > self.table.epoch:
-            self.table = message.table
-            effects += self._tell_clocks_again(now)
+            effects = self._install(message.table, now)
+        self._outbox.answered("table")
         self.joining.heard = now
         return [Send(SCHEDULER, m.Installed(epoch=self.epoch)), *effects]
 

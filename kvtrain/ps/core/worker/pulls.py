@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.clocks import gate_of
 from kvtrain.ps.core.effects import Effect, Note, Send
 from kvtrain.ps.core.membership import NodeId, Round
 from kvtrain.ps.core.posting import Packer
+from kvtrain.ps.core.shards import ChunkId
 from kvtrain.ps.core.worker.pushes import Pushes
 from kvtrain.ps.core.worker.state import check_array, fill, fits
 
@@ -26,41 +25,45 @@ class Pulls(Pushes):
         if not entries:
             return self._done(number)
         open_ = self._requests[number]
-        packer = Packer(self.table)
-        step = self._stores[request.store].step
-        reads: dict[NodeId, list[m.ChunkRead]] = {}
         order = sorted(
             range(len(entries)), key=lambda i: -request.priorities[i] if request.priorities else 0
         )
+        step = self._stores[request.store].step
+        wanted: dict[ChunkId, tuple[Round | None, int]] = {}
         for i in order:
             gate = gate_of(entries[i].spec.consistency, step)
             for chunk_id in entries[i]:
                 chunk = self._chunks[chunk_id]
                 low, high = entries[i].bounds(chunk_id.part)
-                server, view = packer.place(chunk)
                 after = chunk.last or Round(-1, 0)
                 self._reads[(number, chunk_id)] = (request.outs[i][low:high], after)
                 chunk.reading.append(after)
                 open_.parts.add(("read", chunk_id))
-                reads.setdefault(server, []).append(m.ChunkRead(chunk_id, view, chunk.last, gate))
-        effects: list[Effect] = []
-        for server in reads:
-            again = self._pull_again(number, request.store, step, server, tuple(reads[server]))
-            effects += self._outbox.ask(("pull", server, number), again, now)
-        return effects
+                wanted[chunk_id] = (chunk.last, gate)
+        return self._ask_until_done(
+            "pull", number, lambda: self._send_reads(number, request.store, step, wanted), now
+        )
 
-    def _pull_again(
-        self, number: int, store: int, step: int, server: NodeId, reads: tuple[m.ChunkRead, ...]
-    ) -> Callable[[], list[Effect]]:
-        def again() -> list[Effect]:
-            left = tuple(read for read in reads if (number, read.chunk) in self._reads)
-            if not left:
-                self._outbox.answered(("pull", server, number))
-                return []
-            message = m.Pull(store=store, step=step, request=number, epoch=self.epoch, chunks=left)
-            return [Send(server, message)]
-
-        return again
+    def _send_reads(
+        self, number: int, store: int, step: int, wanted: dict[ChunkId, tuple[Round | None, int]]
+    ) -> list[Effect]:
+        """What has not been read yet, asked of each chunk's primary."""
+        assert self.table is not None
+        packer = Packer(self.table)
+        reads: dict[NodeId, list[m.ChunkRead]] = {}
+        for chunk_id, (after, gate) in wanted.items():
+            if (number, chunk_id) in self._reads:
+                server, view = packer.place(self._chunks[chunk_id])
+                reads.setdefault(server, []).append(m.ChunkRead(chunk_id, view, after, gate))
+        return [
+            Send(
+                server,
+                m.Pull(
+                    store=store, step=step, request=number, epoch=self.epoch, chunks=tuple(some)
+                ),
+            )
+            for server, some in reads.items()
+        ]
 
     def _on_pull_reply(self, sender: NodeId, message: m.PullReply, now: float) -> list[Effect]:
         assert self.table is not None
@@ -73,6 +76,7 @@ class Pulls(Pushes):
             if chunk is None or wanted is None:
                 continue
             if not self._is_from_primary(sender, chunk, read.view):
+                effects += self._newer_view(chunk, read.view, now)
                 continue
             out, after = wanted
             if not fits(out, array):

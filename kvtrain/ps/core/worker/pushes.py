@@ -103,13 +103,21 @@ class Pushes(TellsClocks):
         assert self.table is not None
         return Packer(self.table).place(chunk) == (sender, view)
 
+    def _newer_view(self, chunk: ClientChunk, view: Epoch, now: float) -> list[Effect]:
+        """A reply that does not count; one of a newer view makes us fetch the table (R19)."""
+        assert self.table is not None
+        return self._want_table(now) if view > Packer(self.table).place(chunk)[1] else []
+
     def _on_push_reply(self, sender: NodeId, message: m.PushReply, now: float) -> list[Effect]:
         assert self.table is not None
         effects: list[Effect] = []
         packer = Packer(self.table)
         for i, verdict in enumerate(message.chunks):
             chunk = self._chunks.get(verdict.chunk)
-            if chunk is None or not self._is_from_primary(sender, chunk, verdict.view):
+            if chunk is None:
+                continue
+            if not self._is_from_primary(sender, chunk, verdict.view):
+                effects += self._newer_view(chunk, verdict.view, now)
                 continue
             posted = chunk.find(verdict.round)
             if posted is None:
@@ -151,13 +159,8 @@ class Pushes(TellsClocks):
         open_.parts.discard(("read", chunk.id))
         if open_.parts:
             return []
-        self._forget_questions(number)
+        self._outbox.answered(("pull", number))
         return self._done(number, open_.value)
-
-    def _forget_questions(self, number: int) -> None:
-        assert self.table is not None
-        for info in self.table.servers:
-            self._outbox.answered(("pull", info.node, number))
 
     def _ask_what_became(self, now: float) -> list[Effect]:
         """Contributions without an answer: ask, without sending them again."""

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from kvtrain.errors import KeyMismatch
@@ -15,7 +13,7 @@ from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import NodeId, Round
 from kvtrain.ps.core.posting import Array, Kept, Packer, Posted
 from kvtrain.ps.core.rows import PACKED, check_request, deal, pack_into, row_width
-from kvtrain.ps.core.shards import KeyEntry
+from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.worker.onetrip import OneTrip
 
 
@@ -89,10 +87,9 @@ class RowRequests(OneTrip):
         if not len(request.ids):
             return self._done(number)
         open_, width = self._requests[number], row_width(entry)
-        packer = Packer(self.table)
         step = self._stores[request.store].step
         gate = gate_of(entry.spec.consistency, step)
-        reads: dict[NodeId, list[tuple[m.ChunkRead, Array]]] = {}
+        wanted: dict[ChunkId, tuple[Round | None, Array]] = {}
         open_.value = []
         for chunk_id, (places, local) in zip(
             entry, deal(request.ids, entry.row_parts), strict=True
@@ -108,36 +105,42 @@ class RowRequests(OneTrip):
             self._reads[(number, chunk_id)] = (buffer, after)
             chunk.reading.append(after)
             open_.parts.add(("read", chunk_id))
-            server, view = packer.place(chunk)
-            read = m.ChunkRead(chunk_id, view, chunk.last, gate)
-            reads.setdefault(server, []).append((read, np.ascontiguousarray(local)))
-        effects: list[Effect] = []
-        for server, wanted in reads.items():
-            again = self._pull_rows_again(number, request.store, step, server, wanted)
-            effects += self._outbox.ask(("pull", server, number), again, now)
-        return effects
+            wanted[chunk_id] = (chunk.last, np.ascontiguousarray(local))
+        return self._ask_until_done(
+            "pull",
+            number,
+            lambda: self._send_row_reads(number, request.store, step, gate, wanted),
+            now,
+        )
 
-    def _pull_rows_again(
+    def _send_row_reads(
         self,
         number: int,
         store: int,
         step: int,
-        server: NodeId,
-        wanted: list[tuple[m.ChunkRead, Array]],
-    ) -> Callable[[], list[Effect]]:
-        def again() -> list[Effect]:
-            left = [item for item in wanted if (number, item[0].chunk) in self._reads]
-            if not left:
-                self._outbox.answered(("pull", server, number))
-                return []
-            message = m.RowPull(
-                store=store,
-                step=step,
-                request=number,
-                epoch=self.epoch,
-                chunks=tuple(read for read, _ in left),
-                arrays=tuple(ids for _, ids in left),
+        gate: int,
+        wanted: dict[ChunkId, tuple[Round | None, Array]],
+    ) -> list[Effect]:
+        """Rows that have not been read yet, asked of each chunk's primary."""
+        assert self.table is not None
+        packer = Packer(self.table)
+        reads: dict[NodeId, list[tuple[m.ChunkRead, Array]]] = {}
+        for chunk_id, (after, local) in wanted.items():
+            if (number, chunk_id) in self._reads:
+                server, view = packer.place(self._chunks[chunk_id])
+                read = m.ChunkRead(chunk_id, view, after, gate)
+                reads.setdefault(server, []).append((read, local))
+        return [
+            Send(
+                server,
+                m.RowPull(
+                    store=store,
+                    step=step,
+                    request=number,
+                    epoch=self.epoch,
+                    chunks=tuple(read for read, _ in some),
+                    arrays=tuple(ids for _, ids in some),
+                ),
             )
-            return [Send(server, message)]
-
-        return again
+            for server, some in reads.items()
+        ]

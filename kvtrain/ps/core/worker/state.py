@@ -63,6 +63,10 @@ class OpenRequest:
     #: answers still to come
     parts: set[Any] = field(default_factory=set)
     value: Any = None
+    #: asks again those who have not answered, by the table of then
+    again: Callable[[], list[Effect]] | None = None
+    #: a question to many servers: its kind and the message
+    to_servers: tuple[str, m.Message] | None = None
 
 
 class WorkerState:
@@ -128,10 +132,11 @@ class WorkerState:
         assert self.table is not None
         return self.table.epoch
 
-    def address_of(self, server: NodeId) -> str:
-        """Where a server of the table listens."""
+    def address_of(self, server: NodeId) -> str | None:
+        """Where a server of the table listens; None if it is not in the table any more."""
         assert self.table is not None
-        return next(info.address for info in self.table.servers if info.node == server)
+        info = self.table.server(server)
+        return None if info is None else info.address
 
     def servers_on(self, host: str) -> bool:
         """Whether all servers of the table run on `host`."""
@@ -167,6 +172,14 @@ class WorkerState:
         """This worker's step in `store`."""
         return self._stores[store].step
 
+    def _want_table(self, now: float) -> list[Effect]:
+        """Something was said in a newer view than ours: ask for the table (R16, R19)."""
+        if "table" in self._outbox:
+            return []
+        return self._outbox.ask(
+            "table", lambda: [Send(SCHEDULER, m.TableRequest(epoch=self.epoch))], now
+        )
+
     def _done(self, number: int, value: Any = None) -> list[Effect]:
         return [Complete(number, value)] if self._requests.pop(number, None) is not None else []
 
@@ -182,21 +195,34 @@ class WorkerState:
         open_.parts.discard(part)
         return [] if open_.parts else self._done(number, open_.value)
 
-    def _ask_servers(
-        self, kind: str, number: int, make: Callable[[NodeId], m.Message], now: float
-    ) -> list[Effect]:
-        """Ask every server, again and again, until each has answered."""
-        assert self.table is not None
+    def _ask_servers(self, kind: str, number: int, message: m.Message, now: float) -> list[Effect]:
+        """Ask every server that it concerns, again and again, until each has answered."""
+        open_ = self._requests[number]
+        open_.to_servers = (kind, message)
         effects: list[Effect] = []
-        for info in self.table.servers:
-            effects += self._ask_server(kind, number, info.node, make(info.node), now)
+        for server in self._concerned(kind):
+            effects += self._ask_server(kind, number, server, message, now)
         return effects
+
+    def _concerned(self, kind: str) -> list[NodeId]:
+        """Every server, or for optimizers every primary: replicas learn from them."""
+        assert self.table is not None
+        if kind == "optimizer":
+            return sorted({shard.replicas[0] for shard in self.table.shards})
+        return [info.node for info in self.table.servers]
 
     def _ask_server(
         self, kind: str, number: int, server: NodeId, message: m.Message, now: float
     ) -> list[Effect]:
         self._requests[number].parts.add((kind, server))
         return self._outbox.ask((kind, server, number), lambda: [Send(server, message)], now)
+
+    def _ask_until_done(
+        self, kind: str, number: int, again: Callable[[], list[Effect]], now: float
+    ) -> list[Effect]:
+        """Ask whoever decides by the table of then, until the request is done."""
+        self._requests[number].again = again
+        return self._outbox.ask((kind, number), again, now)
 
     def _ask_scheduler(
         self, kind: str, number: int, message: m.Message, now: float

@@ -40,7 +40,7 @@ class Together(RowRequests):
         )
 
         def then(at: float) -> list[Effect]:
-            return self._ask_servers("optimizer", number, lambda _: message, at)
+            return self._ask_servers("optimizer", number, message, at)
 
         return self._when_drained(request.store, then, now)
 
@@ -61,7 +61,7 @@ class Together(RowRequests):
     def _stats(self, number: int, request: r.StatsRequestOf, now: float) -> list[Effect]:
         self._requests[number].value = []
         message = m.StatsRequest(store=request.store, request=number, epoch=self.epoch)
-        return self._ask_servers("stats", number, lambda _: message, now)
+        return self._ask_servers("stats", number, message, now)
 
     def _on_stats_reply(self, sender: NodeId, message: m.StatsReply) -> list[Effect]:
         open_ = self._requests.get(message.request)

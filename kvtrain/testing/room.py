@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine room of a simulation: processes, their launcher, and what befalls them."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kvtrain.optimizer import Optimizer
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.effects import Effect
+from kvtrain.ps.core.joining import Identity
+from kvtrain.ps.core.membership import LAUNCHER, NodeId, Role
+from kvtrain.ps.core.scheduler import SchedulerCore
+from kvtrain.ps.core.server import ServerCore
+from kvtrain.ps.core.server.state import Stage
+from kvtrain.ps.core.settings import JobSettings
+from kvtrain.ps.core.worker import WorkerCore
+from kvtrain.testing.memory import ScribblingMemory
+from kvtrain.testing.plans import Fault, Plan, program
+from kvtrain.testing.predicates import Witness
+
+_CORES = {"scheduler": SchedulerCore, "server": ServerCore, "worker": WorkerCore}
+#: seconds between the end of a process and the news of it
+NEWS = 0.1
+
+
+class Process:
+    """A core and, for a worker, its program."""
+
+    def __init__(self, role: Role, rank: int, token: str, core: Any) -> None:
+        self.role = role
+        self.rank = rank
+        self.token = token
+        self.name = role.name.lower() if role == Role.SCHEDULER else token
+        self.core = core
+        self.alive = True
+        self.paused_until = 0.0
+        #: was given up while it slept: it is nobody any more when it wakes
+        self.zombie = False
+        self.program: Any = None
+        self.waits_for: int | None = None
+        self.results: dict[int, Any] = {}
+        self.error: Exception | None = None
+        self.ended = False
+        self.seen: dict[tuple[int, int], list[Any]] = {}
+        #: barriers that the program has called, by store
+        self.barriers: dict[int, int] = {}
+        #: request -> (it, its rounds, the versions that had been read when it was made)
+        self.requests: dict[int, tuple[r.Request, Any, dict[Any, int]]] = {}
+        #: highest version of each chunk that the program has seen
+        self.read: dict[Any, int] = {}
+        #: own clock at the time of each read that is not answered
+        self.clocks: dict[int, int] = {}
+        self.ticks = 0
+
+
+class World(Protocol):
+    """What the room needs of the simulation around it."""
+
+    plan: Plan
+    rng: random.Random
+    now: float
+    witness: Witness
+    finished: bool
+    failed_text: str
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        """Do `action` at `when`."""
+
+    def start(self, process: Process) -> None:
+        """A process begins to run."""
+
+    def deliver(self, target: Process, sender: NodeId, message: m.Message) -> None:
+        """A message is there."""
+
+    def carry_out(self, process: Process, effects: list[Effect]) -> None:
+        """What a core asked for."""
+
+    def note(self, text: str) -> None:
+        """A line of the transcript."""
+
+
+class Room:
+    """Starts processes as the launcher does, and kills, pauses and cuts off as the plan says."""
+
+    def __init__(self, simulation: World, cores: dict[str, Any]) -> None:
+        self._sim = simulation
+        self._plan = simulation.plan
+        self._cores = {**_CORES, **cores}
+        plan = self._plan
+        self.settings = JobSettings(
+            workers=plan.workers,
+            servers=plan.servers,
+            chunk_bytes=64,
+            shards=plan.shards,
+            resend_after=1.0,
+            resend_longest=4.0,
+            replicas=plan.replicas,
+            suspect_after=3.0,
+            dead_after=plan.dead_after,
+        )
+        self._started = 0
+        self.processes: list[Process] = []
+        #: who has a rank now
+        self._current: dict[tuple[Role, int], Process] = {}
+        self._cuts: list[tuple[Process, Process, float]] = []
+        self._journal: list[dict[str, Any]] = []
+        self.scheduler = self._make(Role.SCHEDULER, 0)
+
+    def of_role(self, role: Role) -> list[Process]:
+        """All processes of a role that ever were."""
+        return [p for p in self.processes if p.role == role]
+
+    # ---- starting -------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start everybody, and draw what will befall them."""
+        sim, plan = self._sim, self._plan
+        sim.at(sim.rng.uniform(0, 0.5), lambda: sim.start(self.scheduler))
+        for role, count in ((Role.SERVER, plan.servers), (Role.WORKER, plan.workers)):
+            for rank in range(count):
+                self._launch(role, rank, sim.rng.uniform(0, 0.5))
+        for fault in plan.faults:
+            sim.at(fault.when, lambda f=fault: self._befall(f))  # type: ignore[misc]
+
+    def _make(self, role: Role, rank: int) -> Process:
+        sim, plan = self._sim, self._plan
+        self._started += 1
+        number = self._started
+        token = f"{role.name.lower()}-{rank}.{number}"
+        kind = self._cores[role.name.lower()]
+        if role == Role.SCHEDULER:
+            core = kind(self.settings, sim.now)
+        elif role == Role.SERVER:
+            kernel = f"sim-{number % 2}" if plan.kernels else "sim"
+            identity = Identity("host", number, token, rank, f"sim://{number}", kernel)
+            observe = sim.witness.committed
+            core = kind(
+                identity, 1000 + number, self.settings, sim.now, _make_optimizer, observe=observe
+            )
+        else:
+            identity = Identity("host", number, token, rank)
+            # servers read contributions in the worker's own memory, as over shared memory
+            core = kind(identity, 1000 + number, self.settings, sim.now, ScribblingMemory())
+        process = Process(role, rank, token, core)
+        if role == Role.WORKER:
+            process.program = program(plan, rank, process.seen)
+        self.processes.append(process)
+        self._current[(role, rank)] = process
+        return process
+
+    def _launch(self, role: Role, rank: int, delay: float) -> None:
+        """Start a process and tell the scheduler its token."""
+        sim = self._sim
+        process = self._make(role, rank)
+        started = m.PeerStarted(
+            role=role, rank=rank, launch_token=process.token, host="host", pid=self._started
+        )
+        sim.at(sim.now, lambda: sim.deliver(self.scheduler, LAUNCHER, started))
+        sim.at(sim.now + delay, lambda: sim.start(process))
+
+    def on_launcher_message(self, process: Process, message: m.Message) -> None:
+        """What the scheduler says to the launcher."""
+        sim = self._sim
+        if process is not self.scheduler:
+            return
+        match message:
+            case m.JobFailed():
+                sim.failed_text = message.text
+            case m.JobFinished():
+                sim.finished = True
+            case m.StartProcess():
+                old = next((p for p in self.processes if p.token == message.replaces), None)
+                if old is not None and old.alive and old.paused_until > sim.now:
+                    old.zombie = True
+                self._launch(Role(message.role), message.rank, sim.rng.uniform(0, 0.5))
+
+    # ---- ending ---------------------------------------------------------------------------
+
+    def exit(self, process: Process, status: int) -> None:
+        """A process ends; the launcher tells the scheduler a moment later."""
+        if process.ended:
+            return
+        sim = self._sim
+        process.alive, process.ended = False, True
+        if process is self.scheduler:
+            # the launcher ends servers that are left over: they sleep, or missed the last word
+            for left in self.of_role(Role.SERVER):
+                if left.alive:
+                    sim.at(sim.now + 30.0, lambda p=left: self._end(p))  # type: ignore[misc]
+            return
+        news = m.PeerExited(launch_token=process.token, status=status)
+        sim.at(
+            sim.now + sim.rng.uniform(0, NEWS),
+            lambda: sim.deliver(self.scheduler, LAUNCHER, news),
+        )
+
+    def _end(self, process: Process) -> None:
+        process.alive, process.ended = False, True
+
+    def journal(self, process: Process, record: dict[str, Any]) -> None:
+        """A record of the scheduler is on the disk."""
+        self._journal.append(json.loads(json.dumps(record)))
+
+    # ---- faults ---------------------------------------------------------------------------
+
+    def _befall(self, fault: Fault) -> None:
+        sim = self._sim
+        if sim.finished or sim.failed_text:
+            return
+        role = Role[fault.role.upper()]
+        victims = [p for (r_, _), p in self._current.items() if r_ == role and p.alive]
+        if not victims:
+            return
+        victim = victims[int(fault.pick * len(victims))]
+        match fault.kind:
+            case "kill" if role == Role.WORKER or self._may_lose(victim):
+                sim.note(f"kill {victim.name}")
+                if role == Role.WORKER:
+                    sim.witness.lost = True
+                self.exit(victim, -9)
+            case "pause":
+                sim.note(f"pause {victim.name} for {fault.seconds:.1f} s")
+                victim.paused_until = max(victim.paused_until, sim.now + fault.seconds)
+            case "sleep" if self._may_lose(victim):
+                sim.note(f"{victim.name} sleeps {fault.seconds:.1f} s")
+                victim.paused_until = sim.now + fault.seconds
+                victim.zombie = True
+            case "cut":
+                others = [p for p in self.processes if p.alive and p is not victim]
+                other = others[int(fault.pick * 7919) % len(others)]
+                sim.note(f"cut {victim.name} from {other.name} for {fault.seconds:.1f} s")
+                self._cuts.append((victim, other, sim.now + fault.seconds))
+            case "terminate" if victim.core.table and not victim.core._handing_over:
+                sim.note(f"terminate {victim.name}")
+                sim.carry_out(victim, victim.core.hand_over(sim.now))
+
+    def _may_lose(self, server: Process) -> bool:
+        """Whether all shards have another replica that is well; else the job would be lost."""
+        table = self.scheduler.core.table
+        if table is None:
+            return False
+        bad = {p.token for p in self.of_role(Role.SERVER) if not p.alive or p.zombie}
+        bad.add(server.token)
+        roster = self.scheduler.core.roster
+        well = {id_ for id_, node in roster.by_id.items() if node.hello.launch_token not in bad}
+        return all(set(info.replicas) & well for info in table.shards)
+
+    def is_cut(self, one: Process, two: Process) -> bool:
+        """Whether nothing gets through between two processes now."""
+        now = self._sim.now
+        return any({one, two} == {a, b} and now < until for a, b, until in self._cuts)
+
+    # ---- predicates on the servers --------------------------------------------------------
+
+    def check(self, process: Process) -> None:
+        """I4 and I3, after a server has done something."""
+        if process.role != Role.SERVER or process.core.table is None:
+            return
+        me: NodeId = process.core.node
+        for shard in process.core._shards:
+            if shard.decides:
+                holder = self._sim.witness.deciders.setdefault((shard.number, shard.view), me)
+                assert holder == me, f"I4: {holder} and {me} decide for shard {shard.number}"
+            for item in shard.log.after(0):
+                if shard.stage in (Stage.REPLICA, Stage.PRIMARY, Stage.CATCHING_UP):
+                    self._sim.witness.logged(shard, item.entry)
+
+
+def _make_optimizer(name: str, config: dict[str, Any]) -> Any:
+    return Optimizer.from_config(name, config)
