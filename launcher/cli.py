@@ -137,6 +137,27 @@ def scheduler(
 
 
 @cli.command(context_settings=_CONTEXT)
+@click.option("-n", "--workers", type=int, default=2, show_default=True, help="Workers.")
+@click.option("-s", "--servers", type=int, help="Servers; as launch chooses by default.")
+@click.option(
+    "--sizes",
+    default="1e3,1e6,resnet50",
+    show_default=True,
+    help="Numbers of elements of one key, or a model: mlp, resnet50, vgg16.",
+)
+@click.option("--params", help="A .params file, whose arrays are the keys of a further size.")
+@click.option(
+    "--transports", default="shm,ipc,tcp", show_default=True, help="Which of shm, ipc, tcp."
+)
+@click.option("--optimizer", default="none", show_default=True, help="On the servers; or none.")
+@click.option("--rounds", type=int, default=7, show_default=True, help="Rounds that are timed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def bench(**options: Any) -> None:
+    """Measure this machine and rounds of a job over each transport."""
+    sys.exit(importlib.import_module("kvtrain.commands.bench").main(**options))
+
+
+@cli.command(context_settings=_CONTEXT)
 def doctor() -> None:
     """Show what this installation and machine can do."""
     importlib.import_module("kvtrain.commands.doctor").main()

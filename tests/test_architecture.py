@@ -89,7 +89,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "kvtrain.recordio",
         "kvtrain.gluon",
     ),
-    "kvtrain.commands": (*MODELS, "kvtrain.ps", "kvtrain.checkpoint", "kvtrain.commands"),
+    "kvtrain.commands.bench_worker": (*MODELS, "kvtrain.commands", "kvtrain.kvstore"),
+    "kvtrain.commands": (
+        "kvtrain.commands",
+        *MODELS,
+        "kvtrain.ps",
+        "kvtrain.checkpoint",
+        "kvtrain.commands",
+    ),
     "kvtrain.testing": ("kvtrain",),
     "launcher": (*BASE, "launcher"),
 }

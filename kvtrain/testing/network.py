@@ -71,7 +71,7 @@ class SlowNetwork:
         self._connect: Any = Links.connect
         slow = self
 
-        def connect(links: Links, peer: NodeId, address: str) -> None:
+        def connect(links: Links, peer: NodeId, address: str, share: bool = False) -> None:
             through = slow.through(address) if peer.role == Role.SERVER else address
             slow._connect(links, peer, through)
 
