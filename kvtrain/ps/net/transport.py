@@ -211,6 +211,8 @@ class Links:
         for _ in range(BATCH):
             found = False
             for socket, peer in list(self._sockets.items()):
+                if socket not in self._sockets:
+                    continue  # closed by what was asked for by the message before
                 try:
                     frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
                 except zmq.ZMQError as error:
