@@ -178,6 +178,26 @@ def LeakyReLU(data: NDArray, *args: Any, **kwargs: Any) -> Any:
     return call(find("_mask"), (data,), {"mask": mask, "out": kwargs.get("out")})
 
 
+def histogram(a: NDArray, bins: Any = 10, range: Any = None) -> Any:
+    """Counts of elements per bin (int64), and the edges of the bins.
+
+    Parameters
+    ----------
+    bins : int or NDArray
+        Number of bins of equal width in `range` (default: from the least to the largest
+        element), or their edges.
+    """
+    if isinstance(bins, NDArray):
+        return invoke(find("_histogram"), [a, bins], {"bin_cnt": None, "range": None})
+    if not isinstance(bins, int):
+        raise ValueError("bins argument should be either an integer or an NDArray")
+    if range is None:
+        # as in MXNet both results are then float32
+        counts, edges = np.histogram(a._read(), bins=bins)
+        return [NDArray(part.astype(np.float32), a._ctx) for part in (counts, edges)]
+    return invoke(find("_histogram"), [a], {"bin_cnt": bins, "range": tuple(range)})
+
+
 def log_sigmoid(data: NDArray) -> NDArray:
     """Logarithm of the sigmoid."""
     negative: NDArray = invoke(find("negative"), [data], {})

@@ -126,7 +126,7 @@ _binary(
 )
 _binary(
     "modulo",
-    lambda xp, a, b: xp.mod(a, b),
+    lambda xp, a, b: _mod(a, b),
     lambda xp, g, out, a, b: g,
     lambda xp, g, out, a, b: -(g * xp.floor(a / b)),
     _names("mod", "_mod"),
@@ -201,8 +201,16 @@ for _name in ("logical_and", "logical_or", "logical_xor"):
 
 def _divide(xp: Any, a: Any, b: Any) -> Any:
     if a.dtype.kind in "iu" and b.dtype.kind in "iu":
-        return xp.floor_divide(a, b)
+        # towards zero, as in C
+        down = xp.floor_divide(a, b)
+        return down + ((down < 0) & (down * b != a)).astype(down.dtype)
     return xp.divide(a, b)
+
+
+def _mod(a: Any, b: Any) -> Any:
+    out = np.mod(a, b)
+    zero = np.equal(b, 0)
+    return np.where(zero, out.dtype.type(0), out) if zero.any() else out
 
 
 def _where_vjp(xp: Any, g: Any, out: Any, c: Any, a: Any, b: Any) -> tuple[Any, ...]:
@@ -217,6 +225,12 @@ def _where(xp: Any, condition: Any, x: Any, y: Any, /) -> Any:
 
     A one-dimensional condition chooses rows.
     """
+    rows = condition.ndim == 1 and condition.shape[0] == (x.shape or (1,))[0]
+    if x.shape != y.shape or (condition.shape != x.shape and not rows):
+        raise ValueError(
+            f"condition {condition.shape}, x {x.shape} and y {y.shape} must have one shape "
+            "(or condition one element per row)"
+        )
     if condition.ndim == 1 and x.ndim > 1:
         condition = condition.reshape((-1,) + (1,) * (x.ndim - 1))
     return xp.where(condition != 0, x, y)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain.ops.broadcast import axes_of
+from kvtrain.ops.derive import run, values
 from kvtrain.ops.registry import op
 
 
@@ -58,6 +59,13 @@ def _count(a: Any, axes: tuple[int, ...]) -> int:
     return count
 
 
+def _or_one(xp: Any, a: Any) -> Any:
+    """`a` with 1 where it is NaN; the NaNs are constants."""
+    known = values(a)
+    missing = np.isnan(known).astype(known.dtype)
+    return run(xp, "where", missing, np.ones_like(known), a)
+
+
 _reduction(
     "sum",
     lambda xp, a, axes, keep: xp.sum(a, axis=axes, keepdims=keep),
@@ -86,7 +94,7 @@ _reduction(
 _reduction(
     "nanprod",
     lambda xp, a, axes, keep: xp.nanprod(a, axis=axes, keepdims=keep),
-    None,
+    lambda xp, g, out, a, axes: g * out / _or_one(xp, a) * (a == a),
     "Product over `axis`, NaN counted as 1.",
 )
 _reduction(
@@ -106,7 +114,7 @@ _reduction(
 
 
 def _norm_vjp(
-    xp: Any, g: Any, out: Any, a: Any, *, ord: int, axis: Any, keepdims: bool
+    xp: Any, g: Any, out: Any, a: Any, *, ord: int, axis: Any, out_dtype: Any, keepdims: bool
 ) -> tuple[Any, ...]:
     kept = _keep(a.shape, axes_of(axis, len(a.shape)))
     g, out = xp.reshape(g, kept), xp.reshape(out, kept)
@@ -116,7 +124,16 @@ def _norm_vjp(
 
 
 @op("norm", vjp=_norm_vjp, methods=("norm",))
-def _norm(xp: Any, data: Any, /, *, ord: int = 2, axis: Any = None, keepdims: bool = False) -> Any:
+def _norm(
+    xp: Any,
+    data: Any,
+    /,
+    *,
+    ord: int = 2,
+    axis: Any = None,
+    out_dtype: str | None = None,
+    keepdims: bool = False,
+) -> Any:
     """L1 or L2 norm over `axis` (None: of the whole array)."""
     if ord not in (1, 2):
         raise ValueError(f"norm: ord={ord}; 1 and 2 are supported")
@@ -125,7 +142,7 @@ def _norm(xp: Any, data: Any, /, *, ord: int = 2, axis: Any = None, keepdims: bo
         out = xp.sum(xp.abs(data), axis=axes, keepdims=keepdims)
     else:
         out = xp.sqrt(xp.sum(data * data, axis=axes, keepdims=keepdims))
-    return _scalar_shape(np.asarray(out, data.dtype))
+    return _scalar_shape(np.asarray(out, out_dtype or data.dtype))
 
 
 def _arg(name: str) -> None:
@@ -156,6 +173,6 @@ def _argmax_channel(xp: Any, data: Any, /) -> Any:
         ),
     ),
 )
-def _cumsum(xp: Any, data: Any, /, *, axis: int | None = None, dtype: str | None = None) -> Any:
+def _cumsum(xp: Any, a: Any, /, *, axis: int | None = None, dtype: str | None = None) -> Any:
     """Running sum along `axis` (None: flattened)."""
-    return xp.cumsum(data, axis=axis, dtype=dtype or data.dtype)
+    return xp.cumsum(a, axis=axis, dtype=dtype or a.dtype)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain.ops.broadcast import unbroadcast
+from kvtrain.ops.derive import derived, run
 from kvtrain.ops.registry import op
 
 
@@ -83,9 +84,24 @@ def _reshape_vjp(xp: Any, g: Any, out: Any, a: Any, **attrs: Any) -> tuple[Any, 
 
 
 @op("Reshape", vjp=_reshape_vjp, aliases=("reshape",))
-def _reshape(xp: Any, data: Any, /, *, shape: Any = (), reverse: bool = False) -> Any:
-    """The same elements in another shape; see MXNet's codes 0, -1, -2, -3 and -4."""
+def _reshape(
+    xp: Any,
+    data: Any,
+    /,
+    *,
+    shape: Any = (),
+    reverse: bool = False,
+    target_shape: Any = (),
+    keep_highest: bool = False,
+) -> Any:
+    """The same elements in another shape; see MXNet's codes 0, -1, -2, -3 and -4.
+
+    `target_shape` and `keep_highest` are the old form: a 0 is what is left.
+    """
     wanted = (shape,) if isinstance(shape, int) else tuple(shape)
+    if not wanted and target_shape:
+        wanted = tuple(n or -1 for n in target_shape)
+        wanted = (0, *wanted[1:]) if keep_highest else wanted
     return data.reshape(reshape_to(data.shape, wanted, reverse))
 
 
@@ -119,9 +135,21 @@ def _squeeze(xp: Any, data: Any, /, *, axis: Any = None) -> Any:
     vjp=lambda xp, g, out, a, b, **attrs: (xp.reshape(g, a.shape), None),
     methods=("reshape_like",),
 )
-def _reshape_like(xp: Any, lhs: Any, rhs: Any, /) -> Any:
-    """The first array in the shape of the second."""
-    return lhs.reshape(rhs.shape)
+def _reshape_like(
+    xp: Any,
+    lhs: Any,
+    rhs: Any,
+    /,
+    *,
+    lhs_begin: int | None = None,
+    lhs_end: int | None = None,
+    rhs_begin: int | None = None,
+    rhs_end: int | None = None,
+) -> Any:
+    """The first array in the shape of the second; of both, slices of the dimensions count."""
+    first, last = slice(lhs_begin, lhs_end).indices(lhs.ndim)[:2]
+    shape = (*lhs.shape[:first], *rhs.shape[rhs_begin:rhs_end], *lhs.shape[max(first, last) :])
+    return lhs.reshape(shape)
 
 
 def _transpose_vjp(xp: Any, g: Any, out: Any, a: Any, *, axes: Any) -> tuple[Any, ...]:
@@ -295,11 +323,24 @@ def _repeat(xp: Any, data: Any, /, *, repeats: int, axis: int | None = None) -> 
     return xp.repeat(data, repeats, axis)
 
 
+def _pad_formula(xp: Any, a: Any, *, mode: str, pad_width: Any) -> Any:
+    """Padding as a look-up along each axis."""
+    for axis, size in enumerate(a.shape):
+        low, high = pad_width[2 * axis], pad_width[2 * axis + 1]
+        if low or high:
+            places = np.pad(np.arange(size), (low, high), mode=mode)  # type: ignore[call-overload]
+            a = run(xp, "take", a, places, axis=axis)
+    return a
+
+
+_general_pad = derived(_pad_formula)
+
+
 def _pad_vjp(
     xp: Any, g: Any, out: Any, a: Any, *, mode: str, pad_width: Any, constant_value: float
 ) -> tuple[Any, ...]:
     if mode != "constant":
-        raise ValueError(f"pad: no gradient for mode {mode!r}")
+        return _general_pad(xp, g, out, a, mode=mode, pad_width=pad_width)
     for axis, size in enumerate(a.shape):
         low = pad_width[2 * axis]
         g = xp.slice_axis(g, axis=axis, begin=low, end=low + size)
@@ -307,9 +348,7 @@ def _pad_vjp(
 
 
 @op("Pad", vjp=_pad_vjp, aliases=("pad",))
-def _pad(
-    xp: Any, data: Any, /, *, mode: str = "constant", pad_width: Any, constant_value: float = 0.0
-) -> Any:
+def _pad(xp: Any, data: Any, /, *, mode: str, pad_width: Any, constant_value: float = 0.0) -> Any:
     """Padded by `pad_width` (before, after for each dimension): constant, edge or reflect."""
     width = [(pad_width[2 * i], pad_width[2 * i + 1]) for i in range(data.ndim)]
     if mode == "constant":

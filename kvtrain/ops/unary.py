@@ -51,7 +51,12 @@ def _sigmoid(xp: Any, a: Any) -> Any:
 
 _unary("negative", lambda xp, a: xp.negative(a), lambda xp, g, out, a: -g, "Minus x.")
 _unary("abs", lambda xp, a: xp.abs(a), lambda xp, g, out, a: g * xp.sign(a), "Absolute value.")
-_unary("sign", lambda xp, a: xp.sign(a), lambda xp, g, out, a: None, "-1, 0 or 1.")
+_unary(
+    "sign",
+    lambda xp, a: xp.nan_to_num(xp.sign(a), copy=False),
+    lambda xp, g, out, a: None,
+    "-1, 0 or 1.",
+)
 _unary("exp", lambda xp, a: xp.exp(a), lambda xp, g, out, a: g * out, "e to the x.")
 _unary(
     "expm1", lambda xp, a: xp.expm1(a), lambda xp, g, out, a: g * (out + 1), "e to the x, minus 1."
@@ -164,9 +169,38 @@ _unary(
     "Error function.",
 )
 _unary(
-    "gammaln", lambda xp, a: xp.gammaln(a), None, "Logarithm of the gamma function.", method=False
+    "erfinv",
+    lambda xp, a: xp.erfinv(a),
+    lambda xp, g, out, a: g * (math.sqrt(math.pi) / 2) * xp.exp(out * out),
+    "Inverse of the error function.",
+    method=False,
 )
-_unary("gamma", lambda xp, a: xp.gamma(a), None, "Gamma function.", method=False)
+_unary(
+    "gammaln",
+    lambda xp, a: xp.gammaln(a),
+    lambda xp, g, out, a: g * xp.polygamma(a, order=0),
+    "Logarithm of the gamma function.",
+    method=False,
+)
+_unary(
+    "gamma",
+    lambda xp, a: xp.gamma(a),
+    lambda xp, g, out, a: g * out * xp.polygamma(a, order=0),
+    "Gamma function.",
+    method=False,
+)
+
+
+@op(
+    "polygamma",
+    vjp=lambda xp, g, out, a, *, order: (g * xp.polygamma(a, order=order + 1),),
+    public=False,
+)
+def _polygamma(xp: Any, data: Any, /, *, order: int) -> Any:
+    """Derivative number `order` + 1 of the logarithm of the gamma function."""
+    return xp.polygamma(data, order=order)
+
+
 for _name, _function, _text in (
     ("ceil", "ceil", "Rounded up."),
     ("floor", "floor", "Rounded down."),
@@ -198,9 +232,15 @@ _unary(
     "1 where x is 0, else 0.",
     method=False,
 )
-_unary("isnan", lambda xp, a: xp.isnan(a), None, "1 where x is NaN.", method=False)
-_unary("isinf", lambda xp, a: xp.isinf(a), None, "1 where x is infinite.", method=False)
-_unary("isfinite", lambda xp, a: xp.isfinite(a), None, "1 where x is finite.", method=False)
+for _name, _text in (("isnan", "NaN"), ("isinf", "infinite"), ("isfinite", "finite")):
+    _unary(
+        _name,
+        lambda xp, a, f=_name: getattr(xp, f)(a),
+        None,
+        f"1 where x is {_text}, else 0.",
+        f"_contrib_{_name}",
+        method=False,
+    )
 
 
 @op(

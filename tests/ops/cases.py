@@ -145,7 +145,17 @@ CASES = [
     Case("tile", [x(2, 3)], {"reps": (2, 1, 2)}),
     Case("repeat", [x(2, 3)], {"repeats": 2, "axis": 1}),
     Case("repeat", [x(2, 3)], {"repeats": 2}),
-    Case("Pad", [x(1, 2, 3, 3)], {"pad_width": (0, 0, 0, 0, 1, 2, 2, 1)}),
+    *[
+        Case("Pad", [x(1, 2, 3, 3)], {"mode": m, "pad_width": (0, 0, 0, 0, 1, 2, 2, 1)})
+        for m in ("constant", "edge", "reflect")
+    ],
+    Case("erfinv", [unit(2, 3) * 0.8]),
+    Case("gamma", [p(2, 3)]),
+    Case("gammaln", [p(2, 3)]),
+    Case("polygamma", [p(2, 3)], {"order": 1}),
+    Case("nanprod", [p(2, 3)], {"axis": 1}),
+    Case("_contrib_index_copy", [x(4, 2), np.array([2, 0]), x(2, 2)], {}, [0, 2]),
+    Case("_contrib_boolean_mask", [x(4, 2), np.array([0, 1, 1, 0])], {}, [0]),
     Case("diag", [x(4)]),
     Case("diag", [x(3, 4)], {"k": 1}),
     Case("diag", [x(4, 2, 3)], {"k": -1, "axis1": 0, "axis2": 2}),

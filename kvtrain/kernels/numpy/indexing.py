@@ -46,6 +46,11 @@ def pick(
 
 def slice_axis(data: Array, *, axis: int, begin: int, end: int | None) -> Array:
     """``data[..., begin:end, ...]`` along one axis; a view."""
+    size = data.shape[axis]
+    last = size if end is None else end + size if end < 0 else end
+    first = begin + size if begin < 0 else begin
+    if not 0 <= first <= last <= size:
+        raise ValueError(f"begin={begin}, end={end} outside an axis of {size}")
     where = [slice(None)] * data.ndim
     where[axis] = slice(begin, end)
     return data[tuple(where)]
