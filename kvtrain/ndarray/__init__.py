@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from kvtrain.ndarray import arithmetic, gradient, namespace, random, sparse, update
+from kvtrain.ndarray import arithmetic, dlpack, gradient, methods, namespace, random, sparse, update
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.composed import (
     RNN,
@@ -32,6 +32,7 @@ from kvtrain.ndarray.creation import (
     zeros,
 )
 from kvtrain.ndarray.custom import Custom
+from kvtrain.ndarray.dlpack import from_dlpack, to_dlpack_for_read, to_dlpack_for_write
 from kvtrain.ndarray.serialization import load, load_frombuffer, save
 from kvtrain.ndarray.storage import settle_all
 from kvtrain.ndarray.update_many import (
@@ -46,6 +47,8 @@ _functions = namespace.install()
 family = namespace.family
 arithmetic.install()
 gradient.install()
+dlpack.install()
+methods.install()
 _functions.update(arithmetic.FUNCTIONS)
 _functions.update(update.FUNCTIONS)
 _functions.update(random.FUNCTIONS)
@@ -85,6 +88,7 @@ __all__ = [
     "concatenate",
     "empty",
     "eye",
+    "from_dlpack",
     "from_numpy",
     "full",
     "histogram",
@@ -102,6 +106,8 @@ __all__ = [
     "save",
     "sparse",
     "split_v2",
+    "to_dlpack_for_read",
+    "to_dlpack_for_write",
     "waitall",
     "zeros",
 ]

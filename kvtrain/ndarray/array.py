@@ -382,8 +382,9 @@ class NDArray:
     def __getitem__(self, key: Any) -> NDArray:
         key = plain_key(key)
         if state.recording and self._entry is not None:
+            self._peek(key)
             return self._index(key)  # type: ignore[attr-defined, no-any-return]
-        raw = self._read()[key]
+        raw = self._peek(key)
         if raw.ndim == 0 and self._raw.ndim:
             return self[(*key, None)] if isinstance(key, tuple) else self[key, None]
         if raw.flags.c_contiguous and np.may_share_memory(raw, self._raw):
@@ -398,13 +399,24 @@ class NDArray:
         try:
             raw[key] = value
         except ValueError:
-            # MXNet also takes a value of another shape with as many elements
-            target = raw[key]
-            if np.size(value) != np.size(target):
-                raise OperatorError(
-                    f"values of shape {np.shape(value)} do not fit {np.shape(target)}"
-                ) from None
-            raw[key] = np.reshape(value, np.shape(target))
+            shape, target = np.shape(value), np.shape(self._peek(key))
+            extra = len(shape) - len(target)
+            if extra <= 0 or any(n != 1 for n in shape[:extra]) or shape[extra:] != target:
+                raise OperatorError(f"values of shape {shape} do not fit {target}") from None
+            raw[key] = np.reshape(value, target)
+
+    def _peek(self, key: Any) -> Array:
+        """The raw values at `key`; an error that tells a bad kind of index from a bad place."""
+        try:
+            return self._read()[key]
+        except IndexError:
+            parts = key if isinstance(key, tuple) else (key,)
+            for part in parts:
+                if isinstance(part, str | float | dict | set):
+                    raise ValueError(
+                        f"an NDArray cannot be indexed with {part!r} of type {type(part).__name__}"
+                    ) from None
+            raise
 
     def reshape(self, *shape: Any, **kwargs: Any) -> NDArray:
         """A view in another shape (MXNet's codes 0, -1, -2, -3, -4); copied while recording."""

@@ -159,7 +159,7 @@ _arg("argmax")
 _arg("argmin")
 
 
-@op("argmax_channel", vjp=None)
+@op("argmax_channel", vjp=None, methods=("argmax_channel",))
 def _argmax_channel(xp: Any, data: Any, /) -> Any:
     """Index of the maximum along axis 1, as float32."""
     return xp.argmax(data, axis=1).astype(np.float32)
