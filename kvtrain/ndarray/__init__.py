@@ -6,7 +6,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from kvtrain.ndarray import arithmetic, dlpack, gradient, methods, namespace, random, sparse, update
+from kvtrain.ndarray import (
+    arithmetic,
+    control,
+    dlpack,
+    gradient,
+    methods,
+    namespace,
+    random,
+    sparse,
+    update,
+)
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.composed import (
     RNN,
@@ -52,6 +62,8 @@ methods.install()
 _functions.update(arithmetic.FUNCTIONS)
 _functions.update(update.FUNCTIONS)
 _functions.update(random.FUNCTIONS)
+for _function in (control.foreach, control.while_loop, control.cond):
+    _functions[f"_contrib_{_function.__name__}"] = _function
 _functions["_contrib_rand_zipfian"] = random.rand_zipfian
 _functions.update({f"_contrib_{n}": f for n, f in update.CONTRIB.items()})
 ElementWiseSum = add_n

@@ -171,7 +171,8 @@ def _bipartite_matching(
                 break
             rows[i, r], columns[i, c] = c, r
             count += 1
-            if 0 < topk <= count:
+            # as in MXNet one more than asked for
+            if 0 < topk < count:
                 break
     return rows.reshape(data.shape[:-1]), columns.reshape(*data.shape[:-2], -1)
 

@@ -128,9 +128,9 @@ def _allclose(
     atol: float = 1e-8,
     equal_nan: bool = True,
 ) -> Any:
-    """1 if all elements are equal within the tolerances, else 0, of shape (1,)."""
+    """1 if all elements are equal within the tolerances, else 0; no dimensions, uint8."""
     close = np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan)
-    return np.array([close], np.float32)
+    return np.array(close, np.uint8)
 
 
 @op("_histogram", vjp=None, public=False)

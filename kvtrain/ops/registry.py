@@ -74,12 +74,18 @@ def op(
     modal: bool = False,
     visible: Callable[[dict[str, Any]], int] | None = None,
     optional: tuple[str, ...] = (),
+    renamed: dict[str, str] | None = None,
     doc: str = "",
 ) -> Callable[[Forward], Forward]:
-    """Register the decorated forward function as operator `name`."""
+    """Register the decorated forward function as operator `name`.
+
+    `renamed` gives inputs other names than those of the function's parameters.
+    """
 
     def add(forward: Forward) -> Forward:
         inputs, attrs = _declaration(forward)
+        if renamed:
+            inputs = tuple(renamed.get(name, name) for name in inputs)
         record = Op(
             name=name,
             forward=forward,
