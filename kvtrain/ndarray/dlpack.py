@@ -46,7 +46,7 @@ def _writable(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return raw if raw.flags.c_contiguous else np.array(raw, order="C")
     memory = (ctypes.c_byte * raw.nbytes).from_address(raw.ctypes.data)
     memory._owner = raw  # type: ignore[attr-defined]
-    return np.frombuffer(memory, raw.dtype).reshape(raw.shape)
+    return np.frombuffer(memoryview(memory), raw.dtype).reshape(raw.shape)
 
 
 def from_dlpack(dlpack: Any) -> NDArray:
