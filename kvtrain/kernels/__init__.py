@@ -35,6 +35,9 @@ def _namespace(name: str) -> Any:
     for fallback in reversed(BACKENDS[BACKENDS.index(name) :]):
         module = importlib.import_module(f"kvtrain.kernels.{fallback}")
         names.update({n: getattr(module, n) for n in module.__all__})
+    # built on the kernels of the folders, so it comes after them
+    stored = importlib.import_module("kvtrain.kernels.stored")
+    names["cast_storage"] = stored.cast_storage
     return SimpleNamespace(**names)
 
 

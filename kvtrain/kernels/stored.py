@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.kernels.numpy import rows
+
 Array = np.ndarray[Any, Any]
 
 
@@ -29,15 +31,19 @@ class Rows:
         Shape of the whole.
     """
 
-    __slots__ = ("ids", "shape", "values")
+    __slots__ = ("_ordered", "ids", "shape", "values")
     stype = "row_sparse"
     # ndarray + Rows asks Rows
     __array_ufunc__ = None
 
-    def __init__(self, ids: Array, values: Array, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, ids: Array, values: Array, shape: tuple[int, ...], ordered: bool = False
+    ) -> None:
         self.ids = ids
         self.values = values
         self.shape = shape
+        #: known to be canonical and in range
+        self._ordered = ordered
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -84,9 +90,12 @@ class Rows:
             A row number is out of range.
         """
         ids = self.ids
+        if self._ordered:
+            return self
         if ids.size < 2 or (ids[1:] > ids[:-1]).all():
             if ids.size:
                 self._check(ids[0], ids[-1])
+            self._ordered = True
             return self
         self._check(ids.min(), ids.max())
         order = np.argsort(ids, kind="stable")
@@ -95,15 +104,17 @@ class Rows:
         values = self.values[order]
         if starts.size < ids.size:
             ids, values = ids[starts], np.add.reduceat(values, starts, axis=0)
-        return Rows(ids, values, self.shape)
+        return Rows(ids, values, self.shape, ordered=True)
 
     def map(self, values: Array) -> Rows:
         """The same rows with other values."""
-        return Rows(self.ids, values, self.shape)
+        return Rows(self.ids, values, self.shape, self._ordered)
 
     def take(self, ids: Array) -> Rows:
         """Rows `ids` (each in range, in any order); those that are not held are zero."""
         held = self.canonical()
+        if held.ids.size == self.shape[0]:  # all rows are there
+            return Rows(ids, rows.take_rows(held.values, ids), self.shape)
         values = np.zeros((ids.size, *self.shape[1:]), self.dtype)
         if held.ids.size:
             places = np.minimum(np.searchsorted(held.ids, ids), held.ids.size - 1)
@@ -117,7 +128,7 @@ class Rows:
 
     def copy(self) -> Rows:
         """A copy of all parts."""
-        return Rows(self.ids.copy(), self.values.copy(), self.shape)
+        return Rows(self.ids.copy(), self.values.copy(), self.shape, self._ordered)
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, Rows):
@@ -157,29 +168,8 @@ def merge_rows(parts: Sequence[Rows]) -> Rows:
     held = [part.canonical() for part in parts]
     if len(held) == 1:
         return held[0]
-    first = held[0]
-    if all(part.ids is first.ids or np.array_equal(part.ids, first.ids) for part in held[1:]):
-        values = first.values + held[1].values
-        for part in held[2:]:
-            values += part.values
-        return first.map(values)
-    count, total = first.shape[0], sum(part.ids.size for part in held)
-    if count <= 64 * total:  # a bitmap and a table of places are faster than sorting
-        present = np.zeros(count, bool)
-        for part in held:
-            present[part.ids] = True
-        ids = np.flatnonzero(present)
-        places = np.empty(count, np.int64)
-        places[ids] = np.arange(ids.size)
-        where = [places[part.ids] for part in held]
-    else:
-        ids = np.unique(np.concatenate([part.ids for part in held]))
-        where = [np.searchsorted(ids, part.ids) for part in held]
-    values = np.zeros((ids.size, *first.shape[1:]), np.result_type(*(p.dtype for p in held)))
-    values[where[0]] = first.values
-    for part, at in zip(held[1:], where[1:], strict=True):
-        values[at] += part.values
-    return Rows(ids, values, first.shape)
+    ids, values = rows.merge_rows([(part.ids, part.values) for part in held])
+    return Rows(ids, values, held[0].shape, ordered=True)
 
 
 class Csr:

@@ -10,9 +10,7 @@ import pkgutil
 
 import numpy as np
 
-from kvtrain.kernels.stored import cast_storage
-
-__all__: list[str] = ["cast_storage"]
+__all__: list[str] = []
 for _found in pkgutil.iter_modules(__path__):
     _module = importlib.import_module(f"{__name__}.{_found.name}")
     for _name, _value in vars(_module).items():
@@ -20,4 +18,3 @@ for _found in pkgutil.iter_modules(__path__):
         if own and not _name.startswith("_") and not hasattr(np, _name):
             globals()[_name] = _value
             __all__.append(_name)
-assert cast_storage is not None

@@ -209,7 +209,7 @@ class BaseSparseNDArray(NDArray):
 
     def __getstate__(self) -> dict[str, Any]:
         parts = self._parts()
-        held = {name: getattr(parts, name) for name in parts.__slots__}
+        held = {n: getattr(parts, n) for n in parts.__slots__ if not n.startswith("_")}
         return {"parts": held, "ctx": (self._ctx.device_type, self._ctx.device_id)}
 
     def __setstate__(self, held: dict[str, Any]) -> None:
