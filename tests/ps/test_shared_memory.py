@@ -164,10 +164,10 @@ def test_memory_that_is_not_the_one_offered_is_refused_with_one_note(
 
 
 def test_a_descriptor_outside_of_its_segment_is_a_protocol_error(arena: Arena) -> None:
-    slot = arena.take(1000)
+    slot = arena.take(10_000)
     assert isinstance(slot, SharedSlot)
     mine, theirs = pair(arena, [])
-    frames = codec.encode(push(slot.data[:8]), ME, TOKEN, mine.locator(PEER))
+    frames = codec.encode(push(slot.data[:4096]), ME, TOKEN, mine.locator(PEER))
     good = codec.decode(frames, TOKEN, theirs.resolve)
     assert isinstance(good[1], m.Push)
     place = arena.locate(slot.data)

@@ -121,6 +121,8 @@ class ClientChunk:
     #: reads that are not answered, by the round they come after: in sync a later contribution
     #: waits for them, so that a value can be read in the server's own memory (PROTOCOL R36)
     reading: list[Round] = field(default_factory=list)
+    #: primary and view by the table for which they were looked up
+    placed: tuple[Table, tuple[NodeId, Epoch]] | None = None
 
     def busy(self) -> bool:
         """Whether anything is not acknowledged."""
@@ -129,6 +131,16 @@ class ClientChunk:
     def find(self, round_: Round) -> Posted | None:
         """The contribution in flight for `round_`."""
         return next((p for p in self.in_flight if p.round == round_), None)
+
+
+def place(chunk: ClientChunk, table: Table) -> tuple[NodeId, Epoch]:
+    """The chunk's primary and its view in `table`."""
+    if chunk.placed is not None and chunk.placed[0] is table:
+        return chunk.placed[1]
+    shard = chunk.entry.shard(chunk.id.part, len(table.shards))
+    found = (table.primary(shard), table.shards[shard].view)
+    chunk.placed = (table, found)
+    return found
 
 
 class Packer:
@@ -178,8 +190,7 @@ class Packer:
 
     def place(self, chunk: ClientChunk) -> tuple[NodeId, Epoch]:
         """The chunk's primary and its view in the installed table."""
-        shard = chunk.entry.shard(chunk.id.part, len(self._table.shards))
-        return self._table.primary(shard), self._table.shards[shard].view
+        return place(chunk, self._table)
 
     def _message(
         self, server: NodeId, pack: list[tuple[ClientChunk, Posted]], epoch: Epoch

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -20,6 +21,11 @@ DTYPES = ("float32", "float64", "float16", "int8", "uint8", "int32", "int64", "b
 #: most elements of one key
 MOST = 1 << 48
 ITEMSIZE = dict(zip(DTYPES, (4, 8, 2, 1, 1, 4, 8, 1), strict=True))
+
+
+@lru_cache(maxsize=1 << 16)
+def _elements(shape: tuple[int, ...]) -> int:
+    return prod(shape)
 
 
 class ChunkId(NamedTuple):
@@ -90,7 +96,7 @@ class KeyEntry:
     @property
     def size(self) -> int:
         """Elements of the whole key."""
-        return prod(self.spec.shape)
+        return _elements(self.spec.shape)
 
     @property
     def chunks(self) -> int:

@@ -30,6 +30,8 @@ from kvtrain.ps.net.segments import Place
 
 #: messages whose arrays are at most this long travel with all arrays in one frame
 TOGETHER = 64 * 1024
+#: arrays below this size are sent as bytes where a descriptor could be: it costs as much
+SMALL = 2048
 #: longest header
 MAX_HEADER = 16 << 20
 _CODES = {np.dtype(name): code for code, name in enumerate(DTYPES)}
@@ -86,7 +88,7 @@ def encode(
     described: list[Any] = []
     rest: list[Array] = []
     for array in arrays:
-        place = None if locate is None else locate(array)
+        place = None if locate is None or array.nbytes < SMALL else locate(array)
         if place is None:
             described.append((_CODES[array.dtype], array.size))
             rest.append(array)
@@ -206,12 +208,14 @@ def _framed(forms: list[tuple[np.dtype[Any], int]], frames: Sequence[Any]) -> li
     if forms and len(frames) == 1 and total <= TOGETHER:
         if len(frames[0]) != total:
             raise bad(f"{len(frames[0])} bytes of arrays where {total} were announced")
+        # copied once, as a frame may lie anywhere; what follows odd sizes is copied again
+        whole = _readonly(np.array(np.frombuffer(frames[0], np.uint8)))
         out, at = [], 0
         for kind, size in forms:
-            # together they are not aligned, so they are copied
-            part = np.frombuffer(frames[0], np.uint8, kind.itemsize * size, at)
-            out.append(_readonly(part.copy().view(kind)))
-            at += part.size
+            end = at + kind.itemsize * size
+            part = whole[at:end]
+            out.append(part.view(kind) if not at % kind.itemsize else _aligned(part, kind))
+            at = end
         return out
     if len(frames) != len(forms):
         raise bad(f"{len(frames)} array frames where {len(forms)} were announced")
@@ -222,6 +226,10 @@ def _framed(forms: list[tuple[np.dtype[Any], int]], frames: Sequence[Any]) -> li
         _readonly(np.frombuffer(frame, kind) if size else np.empty(0, kind))
         for frame, (kind, size) in zip(frames, forms, strict=True)
     ]
+
+
+def _aligned(part: Array, kind: np.dtype[Any]) -> Array:
+    return _readonly(part.copy().view(kind))
 
 
 def _readonly(array: Array) -> Array:

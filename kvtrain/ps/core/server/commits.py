@@ -101,6 +101,8 @@ class Commits(Shipping):
 
     def _apply_hyper(self, stored: StoredChunk, parts: list[Part]) -> None:
         """Newly carried commands, highest rank first, so that the lowest wins (R45)."""
+        if not any([part.hyper for part in parts]):
+            return
         for part in sorted(parts, key=lambda p: -p.node.rank):
             incarnation, seen = stored.hyper_seen.get(part.node.rank, (part.node.incarnation, 0))
             if incarnation != part.node.incarnation:

@@ -8,9 +8,12 @@ from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.codecs import PLAIN
 from kvtrain.ps.core.effects import Copy, Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round
-from kvtrain.ps.core.posting import ClientChunk, Kept, Lent, Packer, Posted
+from kvtrain.ps.core.posting import ClientChunk, Kept, Lent, Packer, Posted, place
 from kvtrain.ps.core.worker.clocks import TellsClocks
 from kvtrain.ps.core.worker.state import check_array, fill, fits
+
+#: bytes from which a chunk is given to the shell before the next one is copied
+ALONE = 64 << 10
 
 
 class Pushes(TellsClocks):
@@ -43,7 +46,6 @@ class Pushes(TellsClocks):
             priority = request.priorities[i] if request.priorities else 0
             round_ = Round(store.step, store.pushed[entry.spec.name])
             store.pushed[entry.spec.name] += 1
-            self.last = f"key {entry.spec.name!r}, round {tuple(round_)}"
             sync = store.is_sync(entry)
             for chunk_id in entry:
                 chunk = self._chunks[chunk_id]
@@ -63,13 +65,15 @@ class Pushes(TellsClocks):
                     codec=PLAIN if chunk.feedback is None else chunk.feedback.compressor.code,
                     out=None if target is None else target[low:high],
                     rescale_grad=request.rescale_grad,
-                    hyper=tuple(c for c in store.hyper.values() if c.number > chunk.hyper_known),
+                    hyper=store.news_for(chunk.hyper_known) if store.hyper else (),
                     priority=priority,
                     kept=kept,
                 )
                 self._queue(chunk, posted, packer, now)
-                effects += self._post(packer, now)
-        return effects
+                if part is not None and part.nbytes >= ALONE:
+                    effects += self._post(packer, now)
+        self.last = f"key {entries[-1].spec.name!r}, round {tuple(round_)}"
+        return effects + self._post(packer, now)
 
     def _post(self, packer: Packer, now: float) -> list[Effect]:
         """Send what a push has packed."""
@@ -101,12 +105,12 @@ class Pushes(TellsClocks):
     def _is_from_primary(self, sender: NodeId, chunk: ClientChunk, view: Epoch) -> bool:
         """Replies count only from the primary of the installed table, in its view (R19)."""
         assert self.table is not None
-        return Packer(self.table).place(chunk) == (sender, view)
+        return place(chunk, self.table) == (sender, view)
 
     def _newer_view(self, chunk: ClientChunk, view: Epoch, now: float) -> list[Effect]:
         """A reply that does not count; one of a newer view makes us fetch the table (R19)."""
         assert self.table is not None
-        return self._want_table(now) if view > Packer(self.table).place(chunk)[1] else []
+        return self._want_table(now) if view > place(chunk, self.table)[1] else []
 
     def _on_push_reply(self, sender: NodeId, message: m.PushReply, now: float) -> list[Effect]:
         assert self.table is not None

@@ -46,6 +46,11 @@ class Store:
     hyper_number: int = 0
     barriers: int = 0
     optimizers: int = 0
+
+    def news_for(self, known: int) -> tuple[m.HyperCommand, ...]:
+        """Commands after number `known`."""
+        return tuple(c for c in self.hyper.values() if c.number > known)
+
     #: some key has bounded staleness, so the clock is told
     bounded: bool = False
     clock: OwnClock = field(default_factory=OwnClock)
