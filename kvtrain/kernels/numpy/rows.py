@@ -74,21 +74,18 @@ def merge_rows(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     ids = inorder[first]
     place = np.empty(len(every), np.int64)
     place[order] = np.cumsum(first) - 1
-    # the first contribution to a row is put there, later ones are added to it
-    fresh = np.empty(len(every), np.bool_)
-    fresh[order] = first
+    repeat = np.empty(len(every), np.bool_)
+    repeat[order] = ~first
     values = parts[0][1]
     total = np.empty((len(ids), *values.shape[1:]), values.dtype)
-    low = 0
-    for rows, given in parts:
-        where, new = place[low : low + len(rows)], fresh[low : low + len(rows)]
-        low += len(rows)
-        if new.all():
-            put_rows(total, where, given)
-            continue
-        put_rows(total, where[new], given[new])
-        old = ~new
-        add_rows(total, where[old], given[old])
+    bounds = np.cumsum([0, *(len(rows) for rows, _ in parts)])
+    # put last ones first, so that each row holds its first contribution; then add the others
+    for i in range(len(parts) - 1, -1, -1):
+        put_rows(total, place[bounds[i] : bounds[i + 1]], parts[i][1])
+    for i in range(1, len(parts)):
+        again = np.flatnonzero(repeat[bounds[i] : bounds[i + 1]])
+        if again.size:
+            add_rows(total, place[bounds[i] + again], take_rows(parts[i][1], again))
     return ids, total
 
 
