@@ -72,8 +72,8 @@ class SlowNetwork:
         slow = self
 
         def connect(links: Links, peer: NodeId, address: str, share: bool = False) -> None:
-            through = slow.through(address) if peer.role == Role.SERVER else address
-            slow._connect(links, peer, through)
+            far = peer.role == Role.SERVER
+            slow._connect(links, peer, slow.through(address) if far else address, share and not far)
 
         setattr(Links, "connect", connect)  # noqa: B010
 

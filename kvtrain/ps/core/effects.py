@@ -19,6 +19,8 @@ class Send:
 
     to: NodeId
     message: Message
+    #: over a network a higher one goes first
+    priority: float = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -218,7 +218,7 @@ class Packer:
             hyper=first.hyper,
             arrays=tuple(_EMPTY if p.array is None else p.array for _, p in pack),
         )
-        return Send(server, push)
+        return Send(server, push, max(posted.priority for _, posted in pack))
 
 
 _EMPTY: Array = np.empty(0, np.uint8)

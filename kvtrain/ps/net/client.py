@@ -32,6 +32,7 @@ from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.story import Story, is_broken
 from kvtrain.ps.core.worker import JOIN, WorkerCore
 from kvtrain.ps.core.worker.onetrip import DELAY
+from kvtrain.ps.net.lanes import LOOK
 from kvtrain.ps.net.sharing import shared_memory
 from kvtrain.ps.net.token import read_token
 from kvtrain.ps.net.transport import Links
@@ -214,7 +215,7 @@ class WorkerNode:
                 self._note("\nkvtrain: ".join(lines))
         for effect in effects:
             match effect:
-                case Send(to, message):
+                case Send(to, message, priority):
                     if to.role == Role.SERVER and not self._links.has_peer(to):
                         address = self._core.address_of(to)
                         if address is None:
@@ -223,7 +224,7 @@ class WorkerNode:
                             if peer.role == Role.SERVER and self._core.address_of(peer) is None:
                                 self._links.disconnect(peer)
                         self._links.connect(to, address, share=True)
-                    self._links.send(to, message, self._core.node)
+                    self._links.send(to, message, self._core.node, priority)
                 case Copy(target, source):
                     np.copyto(target, source)
                 case Complete(number, value):
@@ -247,7 +248,7 @@ class WorkerNode:
     def _attend(self) -> None:
         """The second thread: heartbeats and control, also while the program computes."""
         while not self._over.is_set():
-            if self._hurry.wait(SLICE):
+            if self._hurry.wait(LOOK if self._links.waiting else SLICE):
                 self._hurry.clear()
                 self._over.wait(DELAY)
             if self._over.is_set():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +19,9 @@ from zmq.utils.monitor import parse_monitor_message
 
 from kvtrain.errors import ConfigError, RemoteProtocolError
 from kvtrain.ps.core.membership import NodeId, Role
-from kvtrain.ps.core.messages import Hello, Message, Offer, OfferAnswer, Refused
+from kvtrain.ps.core.messages import Hello, Message, Offer, OfferAnswer, PushQuery, Refused
 from kvtrain.ps.net import codec
+from kvtrain.ps.net.lanes import BULK, LOOK, Lane
 from kvtrain.ps.net.sharing import Sharing
 
 #: bytes of arrays above which a frame is handed over without a copy
@@ -69,6 +71,8 @@ class Links:
         self._monitor: Any = None
         self._routes: OrderedDict[NodeId, bytes] = OrderedDict()
         self._peers: dict[NodeId, Any] = {}
+        #: connections over a network, on which bulk waits in order of priority
+        self._lanes: dict[NodeId, Lane] = {}
         self._sockets: dict[Any, NodeId | None] = {}
         self._poller = zmq.Poller()
         self._resolve = None if sharing is None else sharing.resolve
@@ -116,12 +120,17 @@ class Links:
         socket = self._new(zmq.DEALER)
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        if address.startswith("tcp://"):
+            # what the kernel holds cannot be overtaken
+            socket.setsockopt(zmq.SNDBUF, 1 << 19)
         try:
             socket.connect(address)
         except zmq.ZMQError as error:
             socket.close(0)
             raise ConfigError(f"cannot connect to {address!r}: {error.strerror}") from None
         self._peers[peer] = socket
+        if address.startswith("tcp://"):
+            self._lanes[peer] = Lane(socket)
         if share:
             self._offered.add(peer)
         self._add(socket, peer)
@@ -152,6 +161,7 @@ class Links:
         socket = self._peers.pop(peer, None)
         if socket is not None:
             self._offered.discard(peer)
+            self._lanes.pop(peer, None)
             self._sockets.pop(socket, None)
             self._poller.unregister(socket)
             socket.close(0)
@@ -168,15 +178,32 @@ class Links:
 
     # ---- messages -------------------------------------------------------------------------
 
-    def send(self, to: NodeId, message: Message, sender: NodeId) -> bool:
-        """Send; False if there is no way to `to`, who will ask again."""
+    @property
+    def waiting(self) -> bool:
+        """Whether a message waits for its turn on a network."""
+        return any(lane.waiting for lane in list(self._lanes.values()))
+
+    def send(self, to: NodeId, message: Message, sender: NodeId, priority: float = 0) -> bool:
+        """Send; False if there is no way to `to`, who will ask again.
+
+        Over a network bulk waits for its turn, higher `priority` first.
+        """
         locate = None
         if self._sharing is not None and to.role in _SHARING:
             offer = self._sharing.offer(to, to in self._offered)
             if offer is not None:
                 self._post(to, codec.encode(offer, sender, self._token))
             locate = self._sharing.locator(to)
-        return self._post(to, codec.encode(message, sender, self._token, locate))
+        frames = codec.encode(message, sender, self._token, locate)
+        lane = self._lanes.get(to)
+        if lane is not None:
+            size = sum(len(f) for f in frames)
+            # a question about what is still here must not arrive before it
+            last = isinstance(message, PushQuery) and lane.waiting
+            if size >= BULK or last:
+                lane.send(frames, size, float("-inf") if last else priority)
+                return True
+        return self._post(to, frames)
 
     def _post(self, to: NodeId, frames: list[Any]) -> bool:
         socket = self._peers.get(to)
@@ -197,14 +224,27 @@ class Links:
 
     def poll(self, timeout: float | None) -> bool:
         """Wait up to `timeout` seconds until something can be received."""
-        wait = None if timeout is None else max(0, int(timeout * 1000 + 0.999))
-        events = self._poller.poll(wait)
+        events = self._poll(timeout)
         for socket, _ in events:
             if isinstance(socket, int):
                 self._watched[socket]()
             elif socket is self._monitor:
                 self._drain_monitor()
         return bool(events)
+
+    def _poll(self, timeout: float | None) -> list[tuple[Any, int]]:
+        if not self._lanes:
+            return self._poller.poll(_milliseconds(timeout))
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            for lane in list(self._lanes.values()):
+                lane.look()
+            left = None if end is None else end - time.monotonic()
+            if not self.waiting:
+                return self._poller.poll(_milliseconds(left))
+            events = self._poller.poll(_milliseconds(LOOK if left is None else min(left, LOOK)))
+            if events or (left is not None and left <= LOOK):
+                return events
 
     def receive(self, sender: NodeId) -> Iterator[tuple[NodeId, Message]]:
         """Messages that are there, at most BATCH; `sender` signs refusals."""
@@ -307,11 +347,16 @@ class Links:
             socket.close(int(linger * 1000))
         self._sockets.clear()
         self._peers.clear()
+        self._lanes.clear()
         self._context.term()
         if self._sharing is not None:
             self._sharing.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else max(0, int(seconds * 1000 + 0.999))
 
 
 def ipc_address(directory: str, name: str) -> str:
