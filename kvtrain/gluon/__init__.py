@@ -2,6 +2,7 @@
 """``mx.gluon``: networks, losses, data, training."""
 
 from kvtrain import metric
+from kvtrain.errors import DeferredInitializationError
 from kvtrain.gluon import contrib, data, loss, model_zoo, nn, rnn, utils
 from kvtrain.gluon.block import Block, HybridBlock
 from kvtrain.gluon.constant import Constant
@@ -12,6 +13,7 @@ from kvtrain.gluon.trainer import Trainer
 __all__ = [
     "Block",
     "Constant",
+    "DeferredInitializationError",
     "HybridBlock",
     "Parameter",
     "ParameterDict",

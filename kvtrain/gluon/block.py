@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from kvtrain import autograd
 from kvtrain import ndarray as nd
 from kvtrain.errors import ConfigError, DeferredInitializationError
 from kvtrain.gluon import files
@@ -343,13 +344,13 @@ class HybridBlock(Block):
             )
         super().register_child(block, name)
 
-    def infer_shape(self, x: NDArray, *args: NDArray) -> None:
-        """Set unknown shapes of parameters from the inputs; layers that defer define it."""
-        unknown = [p.name for p in self._reg_params.values() if p._deferred_init]
-        raise DeferredInitializationError(
-            f"{type(self).__name__} cannot tell the shape of {', '.join(unknown)} from its input: "
-            "give the full shape, or define infer_shape(self, x) that sets it"
-        )
+    def infer_shape(self, *args: Any) -> None:
+        """Set unknown shapes of parameters from the inputs; layers that defer override it.
+
+        By default the block runs once, outside any graph, and its operators tell the shapes.
+        """
+        with autograd.pause():
+            self.forward(*args)
 
     def infer_type(self, *args: NDArray) -> None:
         """Set the dtype of parameters from the inputs; nothing is needed here."""

@@ -340,10 +340,15 @@ class Parameter(StoredValues):
         raise KVTrainError("Parameter.var() needs symbols, which are not supported")
 
     def _reduce(self) -> NDArray:
-        """The values of the first context, on the host; all rows of a row-sparse parameter."""
-        first = self._arrays()[0]
+        """The mean over all contexts, on the host; all rows of a row-sparse parameter."""
+        first, *others = self._arrays()
         if self._stype == "default":
-            return NDArray(first.asnumpy(), cpu())
+            values = first.asnumpy()
+            raws = [a.asnumpy() for a in others]
+            # only what each context keeps for itself differs, as running averages
+            if not all(np.array_equal(raw, values, equal_nan=True) for raw in raws):
+                values = (sum(raws, values) / (1 + len(raws))).astype(values.dtype)
+            return NDArray(values, cpu())
         whole = first.copyto(cpu())
         if self._trainer is not None and self._stype == "row_sparse":
             self._trainer._row_sparse_pull(self, [whole], None)

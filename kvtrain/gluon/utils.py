@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
+import shutil
 import warnings
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 
 from kvtrain import ndarray as nd
 from kvtrain.context import Context
+from kvtrain.errors import ConfigError
 from kvtrain.ndarray import NDArray
 
 
@@ -32,8 +39,6 @@ def split_data(
             f"axis {batch_axis}. Use a batch size that's multiple of {num_slice} or set "
             "even_split=False to allow uneven partitioning of data."
         )
-    if num_slice > size:
-        raise ValueError(f"Too many slices for data with shape {data.shape}: {num_slice}")
     each, longer = divmod(size, num_slice)
     cuts = [each * i + min(i, longer) for i in range(num_slice + 1)]
     if batch_axis == 0:
@@ -76,3 +81,75 @@ def clip_global_norm(
             raw = array._write()
             raw *= raw.dtype.type(scale)
     return norm if check_isfinite else nd.array([norm])
+
+
+def check_sha1(filename: Any, sha1_hash: str) -> bool:
+    """Whether the file's SHA-1 is `sha1_hash` (hexadecimal)."""
+    found = hashlib.sha1(usedforsecurity=False)
+    with open(filename, "rb") as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest() == sha1_hash
+
+
+def replace_file(src: Any, dst: Any) -> None:
+    """Move a file over another in one step."""
+    os.replace(src, dst)
+
+
+def download(
+    url: str,
+    path: Any = None,
+    overwrite: bool = False,
+    sha1_hash: str | None = None,
+    retries: int = 5,
+    verify_ssl: bool = True,
+) -> str:
+    """Copy a local file (``file://``); nothing is fetched from the network.
+
+    Parameters
+    ----------
+    url : str
+    path : path, optional
+        File or folder for it; default: the current folder.
+    overwrite : bool
+        Also if the file is there, with the right hash.
+    sha1_hash : str, optional
+        Checked before and after.
+
+    Returns
+    -------
+    str
+        Path of the file.
+
+    Raises
+    ------
+    ConfigError
+        The file is not there and `url` is not ``file://``, or the hash is another.
+    """
+    name = url.rsplit("/", 1)[-1]
+    if path is None:
+        target = Path(name)
+    else:
+        target = Path(path).expanduser()
+        target = target / name if target.is_dir() else target
+    if not name and path is None:
+        raise ConfigError(f"download: no file name can be told from {url!r}; give path=")
+    if not overwrite and target.exists() and (not sha1_hash or check_sha1(target, sha1_hash)):
+        return str(target)
+    if not url.startswith("file://"):
+        raise ConfigError(
+            f"download: {url} is not fetched, for kvtrain does not use the network for data; get "
+            f"it by other means and put it at {target}"
+        )
+    source = Path(url2pathname(urlsplit(url).path))
+    if not source.is_file():
+        raise ConfigError(f"download: there is no file {source}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    shutil.copyfile(source, partial)
+    if sha1_hash and not check_sha1(partial, sha1_hash):
+        partial.unlink()
+        raise ConfigError(f"download: {url} has another SHA-1 than {sha1_hash}")
+    replace_file(partial, target)
+    return str(target)

@@ -13,18 +13,9 @@ from tests.gluon import cases
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 VALUES = dict(np.load(REFERENCE / "layers.npz"))
 TEXTS = json.loads((REFERENCE / "layers.json").read_text())
-#: their operators do not exist yet
-WAITING = {"reflection"}
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=[pytest.mark.xfail(reason="no operator")] * (case.name in WAITING))
-        for case in cases.CASES
-    ],
-    ids=lambda case: case.name,
-)
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
 def test_block(case: cases.Case) -> None:
     found = cases.run(mx, case)
     assert found.pop("text") == TEXTS[case.name]

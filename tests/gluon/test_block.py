@@ -232,3 +232,13 @@ def test_clipped_states_stay_in_bounds() -> None:
     layer.initialize(mx.init.One())
     _, (_, cell) = layer(nd.ones((4, 1, 2)), layer.begin_state(1))
     np.testing.assert_allclose(cell.asnumpy(), 0.01, rtol=1e-6)
+
+
+def test_infer_shape_without_a_batch_of_ones_own() -> None:
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3), nn.BatchNorm(), nn.Dense(2))
+    net.initialize()
+    with autograd.record():
+        net.infer_shape(nd.ones((1, 3, 6, 6)))
+    assert [p.shape for p in net.collect_params(".*weight").values()] == [(4, 3, 3, 3), (2, 64)]
+    assert net[1].running_mean.data().asnumpy().tolist() == [0, 0, 0, 0]

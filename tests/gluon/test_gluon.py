@@ -387,3 +387,49 @@ def test_misuse_is_named() -> None:
         gluon.update_policy.choose("dist_async", 1, False)
     with pytest.raises(ValueError, match="evenly split"):
         gluon.utils.split_data(nd.ones((5, 1)), 2)
+
+
+def test_splits_of_a_batch() -> None:
+    x = nd.arange(14).reshape((7, 2))
+    parts = gluon.utils.split_data(x, 3, even_split=False)
+    assert [p.shape for p in parts] == [(3, 2), (2, 2), (2, 2)]
+    assert np.concatenate([p.asnumpy() for p in parts]).tolist() == x.asnumpy().tolist()
+    assert [p.shape for p in gluon.utils.split_data(x, 2, batch_axis=1)] == [(7, 1), (7, 1)]
+    two = gluon.utils.split_and_load(np.ones((4, 2)), [mx.cpu(0), mx.cpu(1)])
+    assert [(p.context, p.shape) for p in two] == [(mx.cpu(0), (2, 2)), (mx.cpu(1), (2, 2))]
+    arrays = [nd.ones((2,)) * 3, nd.ones((2,)) * 4]
+    assert gluon.utils.clip_global_norm(arrays, 1) == pytest.approx(50**0.5)
+    assert np.linalg.norm([a.asnumpy() for a in arrays]) == pytest.approx(1, rel=1e-6)
+    with pytest.warns(UserWarning, match="nan or inf"):
+        gluon.utils.clip_global_norm([nd.array([np.nan])], 1)
+
+
+def test_files_are_copied_and_never_fetched(tmp_path: Path) -> None:
+    source = tmp_path / "a b.txt"
+    source.write_text("hello")
+    sha1 = "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"
+    assert gluon.utils.check_sha1(source, sha1)
+    assert not gluon.utils.check_sha1(source, sha1[::-1])
+    copy = gluon.utils.download(source.as_uri(), tmp_path / "new" / "b.txt", sha1_hash=sha1)
+    assert Path(copy).read_text() == "hello"
+    source.write_text("other")
+    assert gluon.utils.download(source.as_uri(), copy, sha1_hash=sha1) == copy
+    assert Path(copy).read_text() == "hello"  # it was there already
+    with pytest.raises(ConfigError, match="another SHA-1"):
+        gluon.utils.download(source.as_uri(), copy, overwrite=True, sha1_hash=sha1)
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["b.txt"]
+    with pytest.raises(ConfigError, match="does not use the network"):
+        gluon.utils.download("https://example.com/data.zip", tmp_path)
+
+
+def test_a_file_holds_the_mean_of_what_differs_between_contexts(tmp_path: Path) -> None:
+    two = [mx.cpu(0), mx.cpu(1)]
+    layer = nn.BatchNorm(in_channels=1)
+    layer.initialize(ctx=two)
+    with autograd.record():
+        for i, ctx in enumerate(two):
+            layer(nd.array([[1.0 + 10 * i], [3.0 + 10 * i]], ctx=ctx))
+    means = [layer.running_mean.data(ctx).asscalar() for ctx in two]
+    assert means == pytest.approx([0.2, 1.2])
+    layer.save_parameters(str(tmp_path / "n.params"))
+    assert nd.load(str(tmp_path / "n.params"))["running_mean"].asscalar() == pytest.approx(0.7)
