@@ -346,12 +346,13 @@ class Trainer:
         if policy.on_store and self._store is not None:
             self._store.load_optimizer_states(fname)
             held = getattr(self._store, "_updater", None)
-            loaded = held.optimizer if held else None
+            loaded = held.optimizer if held else getattr(self._store, "_optimizer", None)
         else:
             with open(fname, "rb") as file:
                 states = file.read()
             for updater in self._updaters:
                 updater.set_states(states)
+                updater.rename(self._index)  # a store's file has names
                 updater.optimizer = self._updaters[0].optimizer
             loaded = self._updaters[0].optimizer
         if loaded is not None:

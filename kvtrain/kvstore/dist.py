@@ -12,6 +12,7 @@ import numpy as np
 from kvtrain.config import Config
 from kvtrain.errors import ConfigError, KeyMismatch, NonFiniteGradient
 from kvtrain.kernels import xp
+from kvtrain.kvstore import states
 from kvtrain.kvstore.base import Key, KVStore, Updating
 from kvtrain.kvstore.consistency import Consistency
 from kvtrain.kvstore.dist_rows import DistRows
@@ -45,7 +46,7 @@ class DistKVStore(KVStore):
         self._finite = config.check_finite
         self._shapes: dict[Key, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         self._whole = False
-        self._has_optimizer = False
+        self._optimizer: Optimizer | None = None
         staleness = staleness_of(consistency)
         self._store: int = node.call(
             r.OpenStoreRequest(
@@ -327,7 +328,7 @@ class DistKVStore(KVStore):
                 )
             self._whole = True
         self._node.call(r.SetOptimizerRequest(self._store, name, config))
-        self._has_optimizer = True
+        self._optimizer = optimizer
 
     def set_updater(self, updater: Updating) -> None:
         """Refused: a function cannot be sent to servers."""
@@ -338,7 +339,7 @@ class DistKVStore(KVStore):
 
     def set_hyper(self, name: str, value: float) -> None:
         """Change a hyper-parameter on the servers, from this worker's next push on."""
-        if not self._has_optimizer:
+        if self._optimizer is None:
             raise ConfigError("set_hyper: the store has no optimizer; call set_optimizer first")
         self._node.call(r.SetHyperRequest(self._store, name, float(value)))
 
@@ -354,18 +355,30 @@ class DistKVStore(KVStore):
     def save_optimizer_states(
         self, fname: str | os.PathLike[str], dump_optimizer: bool = False
     ) -> None:
-        """Not supported yet: the states are on the servers."""
-        raise ConfigError(
-            "save_optimizer_states: the optimizer's states are on the servers, and reading them "
-            "back is not supported yet; use Trainer(..., update_on_kvstore=False) to keep them here"
-        )
+        """Save the states of the optimizer that runs on the servers, of dense keys.
+
+        They are as this worker's earlier pushes left them: in sync mode nobody's later round has
+        closed. The file is one that a local store and a Trainer of one process read too.
+        """
+        states.save(self._node, self._store, self._shapes, self._running(), fname, dump_optimizer)
 
     def load_optimizer_states(self, fname: str | os.PathLike[str]) -> None:
-        """Not supported yet: the states are on the servers."""
-        raise ConfigError(
-            "load_optimizer_states: the optimizer's states are on the servers, and writing them "
-            "is not supported yet; use Trainer(..., update_on_kvstore=False) to keep them here"
-        )
+        """Load what save_optimizer_states wrote; every worker calls it, rank 0's file counts.
+
+        Raises
+        ------
+        FormatError
+            The file is no such file, or of another optimizer.
+        KeyNotInitialized
+            It has a key that this worker has not initialised.
+        """
+        optimizer = states.load(self._node, self._store, self._shapes, self._running(), fname)
+        self._optimizer = optimizer
+
+    def _running(self) -> Optimizer:
+        if self._optimizer is None:
+            raise ConfigError("the store has no optimizer; call set_optimizer first")
+        return self._optimizer
 
     # ---- the job --------------------------------------------------------------------------
 

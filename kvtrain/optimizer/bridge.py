@@ -66,20 +66,29 @@ def state_arrays(optimizer: Any, weight: Array) -> tuple[Array, ...]:
     return tuple(array._read() for array in flat(state))
 
 
+def nested(optimizer: Any, weight: Array, arrays: list[NDArray]) -> Any:
+    """A state as create_state_multi_precision() nests it, from the record's arrays."""
+    if optimizer._own_create_state:
+        if optimizer._nesting is None:
+            state_arrays(optimizer, weight)
+        return rebuild(optimizer._nesting[0], iter(arrays))
+    if optimizer._keeps_master(weight):
+        pair = (arrays[0], optimizer._pack(arrays[1:]))
+        return pair[::-1] if optimizer._master_last else pair
+    return optimizer._pack(arrays)
+
+
+def unnested(optimizer: Any, weight: Array, state: Any) -> list[NDArray]:
+    """The record's arrays of a nested state, in their order."""
+    pair = optimizer._keeps_master(weight) and not optimizer._own_create_state
+    return flat(state[::-1] if pair and optimizer._master_last else state)
+
+
 def update(
     optimizer: Any, weight: Array, grad: Array, state: tuple[Array, ...], hyper: Any
 ) -> None:
     """Run the class's own update() on raw arrays, as update number ``hyper.t`` of the key."""
-    if optimizer._own_create_state:
-        if optimizer._nesting is None:
-            state_arrays(optimizer, weight)
-        held = rebuild(optimizer._nesting[0], iter([NDArray(array, cpu()) for array in state]))
-    else:
-        arrays = [NDArray(array, cpu()) for array in state]
-        held = optimizer._pack(arrays)
-        if optimizer._keeps_master(weight):
-            pair = (arrays[0], optimizer._pack(arrays[1:]))
-            held = pair[::-1] if optimizer._master_last else pair
+    held = nested(optimizer, weight, [NDArray(array, cpu()) for array in state])
     optimizer._index_update_count = {hyper.key: hyper.t - 1}
     optimizer.num_update = hyper.schedule_at - 1
     kept, optimizer.rescale_grad = optimizer.rescale_grad, hyper.rescale_grad

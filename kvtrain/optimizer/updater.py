@@ -35,6 +35,14 @@ class Updater:
                 self.states[i] = self.optimizer.create_state_multi_precision(i, w)
             self.optimizer.update_multi_precision(i, w, g, self.states[i])
 
+    def rename(self, names: dict[Any, Any]) -> None:
+        """Give the states and counts of some indices other indices."""
+        self.states = {names.get(index, index): state for index, state in self.states.items()}
+        for counts in self.optimizer._all_index_update_counts.values():
+            renamed = {names.get(index, index): count for index, count in counts.items()}
+            counts.clear()
+            counts.update(renamed)
+
     def sync_state_context(self, state: Any, context: Any) -> Any:
         """A state with its arrays in `context`."""
         arrays = [array.as_in_context(context) for array in bridge.flat(state)]

@@ -139,6 +139,30 @@ class StatsRequestOf:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyStates:
+    """The optimizer's states of a key: flat arrays, and how often it was updated."""
+
+    name: str
+    updates: int
+    arrays: tuple[Array, ...] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStatesRequest:
+    """Completes with a list of KeyStates, as they are after this worker's earlier pushes."""
+
+    store: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatesRequest:
+    """Give the servers states for keys; completes when they are in force."""
+
+    store: int
+    keys: tuple[KeyStates, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LeaveRequest:
     """Everything acknowledged, then leave; completes when the process may exit."""
 
@@ -155,5 +179,7 @@ Request = (
     | SetHyperRequest
     | TickRequest
     | StatsRequestOf
+    | ReadStatesRequest
+    | WriteStatesRequest
     | LeaveRequest
 )

@@ -123,6 +123,10 @@ class WorkerNode:
             for slot in [self.memory.take(size) for size in sizes]:
                 self.memory.give(slot)
 
+    def step_of(self, store: int) -> int:
+        """This worker's step in a store."""
+        return self._core.step_of(store)
+
     def round_of(self, store: int, name: str) -> tuple[int, int]:
         """The round that the next push of a key belongs to."""
         return self._core.round_of(store, name)

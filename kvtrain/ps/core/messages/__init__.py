@@ -79,6 +79,13 @@ from kvtrain.ps.core.messages.replication import (
     ViewRefused,
 )
 from kvtrain.ps.core.messages.sharing import Offer, OfferAnswer, SegmentOffer
+from kvtrain.ps.core.messages.states import (
+    ChunkStates,
+    ReadStates,
+    StatesRead,
+    StatesWritten,
+    WriteStates,
+)
 
 __all__ = [
     "MESSAGES",
@@ -86,6 +93,7 @@ __all__ = [
     "Arrays",
     "Barrier",
     "ChunkRead",
+    "ChunkStates",
     "ChunkVersion",
     "Clock",
     "ClockAck",
@@ -130,6 +138,7 @@ __all__ = [
     "PushQuery",
     "PushReply",
     "Query",
+    "ReadStates",
     "Refused",
     "Released",
     "Replicate",
@@ -144,6 +153,8 @@ __all__ = [
     "SnapshotChunk",
     "SnapshotOptimizer",
     "StartProcess",
+    "StatesRead",
+    "StatesWritten",
     "StatsReply",
     "StatsRequest",
     "StatusReply",
@@ -158,4 +169,5 @@ __all__ = [
     "ViewRefused",
     "Waiting",
     "Welcome",
+    "WriteStates",
 ]

@@ -95,6 +95,10 @@ class ServerCore(Handovers):
                 effects = self._on_leave_ack(sender, message)
             case m.Fence():
                 effects = self._on_fence(message)
+            case m.ReadStates():
+                effects = self._from_worker(sender, message, now, self._on_read_states)
+            case m.WriteStates():
+                effects = self._from_worker(sender, message, now, self._on_write_states)
             case _:
                 text = f"a server does not take {type(message).__name__} from {sender}"
                 effects = [self._error(sender, message, RemoteProtocolError(text))]

@@ -119,6 +119,8 @@ class Store:
     optimizers: Optimizers
     #: SetOptimizer messages of other ranks that wait for rank 0's: sender -> (message, since)
     waiting: dict[NodeId, tuple[m.SetOptimizer, float]] = field(default_factory=dict)
+    #: the last WriteStates of each worker that is in force
+    states_from: dict[NodeId, int] = field(default_factory=dict)
     counters: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             ("pushes", "contributions", "absorbed", "records", "pulls", "bytes_in", "bytes_out"), 0

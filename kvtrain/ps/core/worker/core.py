@@ -75,6 +75,10 @@ class WorkerCore(JoiningAndEnding):
                 return self._on_clock_ack(sender, message)
             case m.StatsReply():
                 return self._on_stats_reply(sender, message)
+            case m.StatesRead():
+                return self._on_states_read(sender, message)
+            case m.StatesWritten():
+                return self._part_done(message.request, ("written", sender))
             case m.LeaveAck():
                 stopped = Send(SCHEDULER, m.Stopped(epoch=message.epoch))
                 return [stopped, *self._gone(message.request)]
@@ -182,5 +186,9 @@ class WorkerCore(JoiningAndEnding):
                 return self._tick(number, request, now)
             case r.StatsRequestOf():
                 return self._stats(number, request, now)
+            case r.ReadStatesRequest():
+                return self._read_states(number, request, now)
+            case r.WriteStatesRequest():
+                return self._write_states(number, request, now)
             case r.LeaveRequest():
                 return self._leave(number, request, now)

@@ -13,13 +13,13 @@ from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import Table
 from kvtrain.ps.core.posting import Packer
-from kvtrain.ps.core.worker.together import Together
+from kvtrain.ps.core.worker.states import States
 
 #: a server that has not installed the table yet is asked again after this part of resend_after
 SOON = 0.05
 
 
-class Routing(Together):
+class Routing(States):
     """Installs tables."""
 
     def _install(self, table: Table, now: float) -> list[Effect]:

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Optimizer states of a job's servers: saved, loaded elsewhere, gone on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.jobs import launch, left_over, write
+
+pytestmark = pytest.mark.integration
+SCRIPT = """
+import os
+import numpy as np
+from kvtrain import autograd, gluon
+
+folder = os.environ["FOLDER"]
+
+def network():
+    net = gluon.nn.HybridSequential(prefix="net_")
+    with net.name_scope():
+        net.add(gluon.nn.Dense(700, in_units=500), gluon.nn.Dense(3, in_units=700))
+    mx.random.seed(5)
+    net.initialize(mx.init.Xavier())
+    return net
+
+def trainer_of(net, kind, options):
+    schedule = mx.lr_scheduler.FactorScheduler(2, 0.7, base_lr=options.get("learning_rate", 0.01))
+    options = {**options, "lr_scheduler": schedule}
+    return gluon.Trainer(net.collect_params(), kind, options, kvstore="dist_sync")
+
+def train(net, trainer, steps):
+    for step in steps:
+        rng = np.random.RandomState(10 * step + rank)
+        x = nd.array(rng.standard_normal((4, 500)))
+        with autograd.record():
+            loss = (net(x) ** 2).mean()
+        loss.backward()
+        trainer.step(2)
+
+rank = mx.kv.create("dist_sync").rank
+for kind, options in (
+    ("sgd", {"momentum": 0.9, "learning_rate": 0.05}),
+    ("adam", {"learning_rate": 0.01}),
+    ("lamb", {"learning_rate": 0.01}),
+):
+    whole, first, second = network(), network(), network()
+    train(whole, trainer_of(whole, kind, options), range(7))
+    one = trainer_of(first, kind, options)
+    train(first, one, range(4))
+    mine = f"{folder}/{kind}-{rank}.states"
+    one.save_states(mine)
+    first.save_parameters(f"{folder}/{kind}-{rank}.params")
+    train(first, one, range(4, 6))           # what was saved is older than this
+    second.load_parameters(f"{folder}/{kind}-{rank}.params")
+    two = trainer_of(second, kind, options)
+    two.load_states(mine)
+    train(second, two, range(4, 7))
+    same = all(
+        a.data().asnumpy().tobytes() == b.data().asnumpy().tobytes()
+        for a, b in zip(whole.collect_params().values(), second.collect_params().values())
+    )
+    alone = gluon.Trainer(second.collect_params(), kind, options, kvstore=None)
+    alone.load_states(mine)                  # a Trainer of one process reads the file too
+    counts = set(alone._optimizer._index_update_count.values())
+    kinds = sorted(alone._updaters[0].states)
+    print(kind, same, counts, kinds, flush=True)
+"""
+
+
+def test_states_go_on_in_another_store(tmp_path: Path, run_base: Path) -> None:
+    done = launch(
+        run_base, "-n", "2", "-s", "2", write(tmp_path, SCRIPT), FOLDER=str(tmp_path), timeout=120
+    )
+    assert done.code == 0, done.err + done.out
+    for rank in range(2):
+        assert done.lines(f"worker-{rank}") == [
+            f"{kind} True {{4}} [0, 1, 2, 3]" for kind in ("sgd", "adam", "lamb")
+        ]
+    assert len(list(tmp_path.glob("*.states*"))) == 6
+    assert not left_over(run_base)
+
+
+BAD = """
+kv = mx.kv.create("dist_sync")
+kv.set_optimizer(mx.optimizer.create("adam"))
+kv.init("w", nd.ones((4,)))
+other = mx.optimizer.get_updater(mx.optimizer.create("sgd", momentum=0.9))
+other("w", nd.ones((4,)), nd.ones((4,)))
+for make in (
+    lambda: other.get_states(dump_optimizer=True),   # of another optimizer
+    lambda: other.get_states(),                      # one array of state, two are wanted
+    lambda: b"nonsense",
+):
+    open("FILE", "wb").write(make())
+    try:
+        kv.load_optimizer_states("FILE")
+    except mx.MXNetError as error:
+        print(type(error).__name__, str(error)[:200], flush=True)
+kv.push("w", nd.ones((4,)))
+out = nd.zeros((4,))
+kv.pull("w", out)
+print(*[f"{value:.4f}" for value in out.asnumpy()])
+"""
+
+
+def test_files_that_do_not_fit(tmp_path: Path, run_base: Path) -> None:
+    script = write(tmp_path, BAD.replace("FILE", str(tmp_path / "file")))
+    done = launch(run_base, "-n", "1", script)
+    assert done.code == 0, done.err + done.out
+    lines = done.lines("worker-0")
+    assert lines[0].startswith("FormatError") and "states of SGD; this store runs Adam" in lines[0]
+    assert lines[1].startswith("FormatError") and "1 arrays of state for key 'w'" in lines[1]
+    assert lines[2].startswith("FormatError")
+    assert lines[3] == "0.9990 0.9990 0.9990 0.9990"
