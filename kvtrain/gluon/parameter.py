@@ -90,7 +90,7 @@ class Parameter(StoredValues):
         self.lr_mult = lr_mult
         self.wd_mult = wd_mult
         self.init = init
-        self.dtype = dtype
+        self._dtype = dtype
         self._shape = (int(shape),) if isinstance(shape, int) else shape and tuple(shape)
         self._allow_deferred_init = allow_deferred_init
         self._differentiable = differentiable
@@ -124,6 +124,15 @@ class Parameter(StoredValues):
                     f"parameter {self.name!r}: shape {new} does not fit {self._shape}"
                 )
         self._shape = tuple(new)
+
+    @property
+    def dtype(self) -> Any:
+        """As it was given, or ``cast``; to set it is to cast."""
+        return self._dtype
+
+    @dtype.setter
+    def dtype(self, dtype: Any) -> None:
+        self.cast(dtype)
 
     @property
     def grad_req(self) -> str:
@@ -328,7 +337,7 @@ class Parameter(StoredValues):
 
     def cast(self, dtype: Any) -> None:
         """Another dtype for values and gradients."""
-        self.dtype = dtype
+        self._dtype = dtype
         if self._data is not None:
             contexts = list(self._data)
             values = self._reduce().astype(dtype)
@@ -369,7 +378,7 @@ class Parameter(StoredValues):
                 )
         kind = np.dtype(self.dtype or data.dtype)
         if cast_dtype and dtype_source == "saved":
-            self.dtype = kind = np.dtype(data.dtype)
+            self._dtype = kind = np.dtype(data.dtype)
         elif cast_dtype:
             data = data.astype(kind)
         elif kind != np.dtype(data.dtype):

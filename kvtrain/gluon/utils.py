@@ -83,6 +83,11 @@ def clip_global_norm(
     return norm if check_isfinite else nd.array([norm])
 
 
+def shape_is_known(shape: tuple[int, ...] | None) -> bool:
+    """Whether all sizes are known: none is 0 or -1."""
+    return shape is not None and all(n > 0 for n in shape)
+
+
 def check_sha1(filename: Any, sha1_hash: str) -> bool:
     """Whether the file's SHA-1 is `sha1_hash` (hexadecimal)."""
     found = hashlib.sha1(usedforsecurity=False)

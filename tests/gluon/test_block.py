@@ -242,3 +242,11 @@ def test_infer_shape_without_a_batch_of_ones_own() -> None:
         net.infer_shape(nd.ones((1, 3, 6, 6)))
     assert [p.shape for p in net.collect_params(".*weight").values()] == [(4, 3, 3, 3), (2, 64)]
     assert net[1].running_mean.data().asnumpy().tolist() == [0, 0, 0, 0]
+
+
+def test_setting_the_dtype_casts() -> None:
+    net = nn.Dense(2, in_units=3)
+    net.initialize()
+    net.collect_params().setattr("dtype", "float64")
+    assert (net.weight.dtype, net.weight.data().dtype) == ("float64", np.float64)
+    assert net(nd.ones((1, 3), dtype="float64")).dtype == np.float64
