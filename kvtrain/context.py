@@ -17,7 +17,20 @@ class _Stack(threading.local):
     contexts: tuple[Context, ...] = ()
 
 
-class Context:
+class _Class(type):
+    """Gives Context its class property ``default_ctx``."""
+
+    @property
+    def default_ctx(cls) -> Context:
+        """The context of the innermost ``with`` of this thread, else ``cpu(0)``; may be set."""
+        return current_context()
+
+    @default_ctx.setter
+    def default_ctx(cls, ctx: Context) -> None:
+        Context._stack.contexts = (*Context._stack.contexts[:-1], ctx)
+
+
+class Context(metaclass=_Class):
     """A device, as ``cpu(0)``.
 
     Parameters
@@ -79,11 +92,6 @@ class Context:
 
     def empty_cache(self) -> None:
         """Give cached memory back; nothing is cached on the host."""
-
-    @classmethod
-    def default_ctx(cls) -> Context:
-        """The context of the innermost ``with``, else ``cpu(0)``."""
-        return current_context()
 
 
 _DEFAULT = Context("cpu", 0)

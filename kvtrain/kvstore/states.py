@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain.context import cpu
-from kvtrain.errors import FormatError
+from kvtrain.errors import ConfigError, FormatError
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Updater, bridge
 from kvtrain.ps.core import requests as r
@@ -70,6 +70,11 @@ def load(
     fname: str | os.PathLike[str],
 ) -> Optimizer:
     """Install the file's optimizer (the present one if it has none) and its states."""
+    if node.replicas:
+        raise ConfigError(
+            "load_optimizer_states: states cannot be written to servers with replicas; go on from "
+            "a checkpoint instead (kvtrain launch --resume DIR)"
+        )
     updater = Updater(Optimizer.from_config(*optimizer.to_config()))
     updater.set_states(Path(fname).read_bytes())
     loaded = updater.optimizer

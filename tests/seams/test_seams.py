@@ -189,3 +189,16 @@ def test_comparisons() -> None:
     t.compare_optimizer(mx.optimizer.Adam(), mx.optimizer.Adam(), (3, 4), "float32")
     with pytest.raises(AssertionError):
         t.compare_optimizer(mx.optimizer.SGD(), mx.optimizer.SGD(1.0, wd=9.0), (3, 4), "float32")
+
+
+def test_the_default_context_may_be_set() -> None:
+    before = mx.Context.default_ctx
+    assert before == mx.cpu(0) == mx.current_context()
+    try:
+        mx.Context.default_ctx = mx.cpu(3)
+        assert nd.ones((1,)).context == mx.cpu(3)
+        with mx.cpu(1):
+            assert mx.Context.default_ctx.device_id == 1
+        assert mx.Context.default_ctx.device_id == 3
+    finally:
+        mx.Context.default_ctx = before

@@ -123,6 +123,11 @@ class WorkerNode:
             for slot in [self.memory.take(size) for size in sizes]:
                 self.memory.give(slot)
 
+    @property
+    def replicas(self) -> int:
+        """Servers beside the primary that hold each shard."""
+        return self._core.settings.replicas
+
     def step_of(self, store: int) -> int:
         """This worker's step in a store."""
         return self._core.step_of(store)
