@@ -61,6 +61,8 @@ class Config:
     join_timeout: float = 60.0
     #: seconds until a round or barrier with healthy members fails
     round_timeout: float = 3600.0
+    #: seconds of silence after which a process counts as dead (scheduler only)
+    dead_after: float = 60.0
     #: bytes of one chunk
     chunk_bytes: int = 1 << 20
     #: processes of the job (scheduler only)
@@ -80,6 +82,8 @@ class Config:
     checkpoint_seconds: float = 0.0
     checkpoint_keep: int = 3
     resume: str | None = None
+    #: this worker goes on with weights that the servers have already
+    resumed: bool = False
     #: most bytes of one server; 0: no limit
     server_memory: int = 0
     #: host that servers listen on with tcp
@@ -211,6 +215,11 @@ def launched(environ: Mapping[str, str] | None = None) -> bool:
     """True inside a job: this process was started as a worker with a scheduler to join."""
     config = Config.from_environ(environ)
     return config.role == "worker" and config.scheduler is not None
+
+
+def resumed(environ: Mapping[str, str] | None = None) -> bool:
+    """True in a worker that goes on: after ``--resume``, started again, or joined later."""
+    return launched(environ) and Config.from_environ(environ).resumed
 
 
 def run_base(environ: Mapping[str, str] | None = None) -> Path:

@@ -140,6 +140,7 @@ class Job:
                 int(number or 0),
                 secrets.token_hex(8),
                 self._schedulers,
+                again=True,
             )
         )
         self._describe()

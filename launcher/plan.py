@@ -60,10 +60,11 @@ def process(
     rank: int,
     token: str,
     incarnation: int = 1,
+    again: bool = False,
 ) -> ProcessSpec:
     """One process, at the job's start or in the place of one that was lost.
 
-    `incarnation` counts the starts of a scheduler.
+    `incarnation` counts the starts of a scheduler; `again`: in the place of a lost one.
     """
     environment = {
         **_common(spec, place),
@@ -78,6 +79,8 @@ def process(
         environment["KVTRAIN_INCARNATION"] = str(incarnation)
     elif role == "worker":
         argv = (*argv, "--", *spec.command)
+        if again or spec.resume is not None:
+            environment["KVTRAIN_RESUMED"] = "1"
     return ProcessSpec(role, rank, (sys.executable, "-m", "kvtrain", *argv), environment, token)
 
 

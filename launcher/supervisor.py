@@ -16,6 +16,8 @@ from dataclasses import dataclass
 SETTLE = 1.5
 #: seconds from the polite signal to SIGKILL
 GRACE = 1.5
+#: seconds after the last worker in which the scheduler must have said how the job ended
+PATIENCE = 120.0
 #: a process that fails by itself so soon after its start, so many times in a row, ends the job
 SOON = 10.0
 TIMES = 3
@@ -166,12 +168,13 @@ class Supervisor:
         self._interrupts = 0
         self._polite_at: float | None = None
         self._kill_at: float | None = None
+        self._patience_at: float | None = None
         self._done = False
 
     @property
     def deadline(self) -> float | None:
         """When the next Tick is wanted."""
-        times = [t for t in (self._polite_at, self._kill_at) if t is not None]
+        times = [t for t in (self._polite_at, self._kill_at, self._patience_at) if t is not None]
         return min(times, default=None)
 
     @property
@@ -186,6 +189,8 @@ class Supervisor:
             case Started():
                 self._alive[event.label] = event
                 self._since[event.label] = now
+                if event.role == "worker":
+                    self._patience_at = None
                 return [Tell("started", event.label)]
             case Exited():
                 return self._exited(event, now) + self._finish()
@@ -221,16 +226,19 @@ class Supervisor:
             self._wind_down(now)
         if self._all_done():
             self._wind_down(now)
+        elif not self._has_workers():
+            # a last checkpoint may be written; the scheduler will say that it has finished
+            self._patience_at = now + PATIENCE
         if awaited and not self.ending:
             actions.append(Start(event.label))
         return actions
 
     def _all_done(self) -> bool:
-        """No worker lives and none will be started again."""
-        if any(p.role == "worker" for p in self._alive.values()):
-            return False
-        # where losses are survived an end is one only if the scheduler says so
-        return self._finished or self._policy.on_worker_loss == "abort"
+        """No worker lives, and the scheduler has said that this is the end."""
+        return self._finished and not self._has_workers()
+
+    def _has_workers(self) -> bool:
+        return any(p.role == "worker" for p in self._alive.values())
 
     def _failed(self, event: Exited, gone: Started, now: float, awaited: bool) -> list[Action]:
         """A process ended badly, and not because it was told to end."""
@@ -281,6 +289,7 @@ class Supervisor:
 
     def _wind_down(self, now: float) -> None:
         """The processes may end by themselves for a moment, then they are asked to."""
+        self._patience_at = None
         if self._polite_at is None and self._kill_at is None:
             self._polite_at = now + SETTLE
 
@@ -309,6 +318,10 @@ class Supervisor:
         return [Signal(label, signal.SIGKILL) for label in self._alive]
 
     def _tick(self, now: float) -> list[Action]:
+        if self._patience_at is not None and now >= self._patience_at:
+            self._patience_at = None
+            if not self._has_workers():
+                self._wind_down(now)
         if self._polite_at is not None and now >= self._polite_at:
             return self._terminate(now)
         if self._kill_at is not None and now >= self._kill_at:

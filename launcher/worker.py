@@ -49,6 +49,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"kvtrain: {missing}\n{USAGE}\n")
         return 2
     stay_with_launcher(environment.get("KVTRAIN_LIFELINE_FD"))
+    if not environment.get("KVTRAIN_LAUNCH_TOKEN"):
+        environment.setdefault("KVTRAIN_RESUMED", "1")  # the job may be running already
     if not environment.get("KVTRAIN_TOKEN_FILE"):
         token_file = rundir.token_of(environment["KVTRAIN_SCHEDULER"])
         if token_file is not None:

@@ -18,6 +18,9 @@ from kvtrain.context import cpu
 from kvtrain.errors import CheckpointError
 from kvtrain.ndarray import NDArray
 from kvtrain.ndarray.serialization import dumps
+from kvtrain.ps.core.rows import DRAWN, RowInitializer, row_width
+from kvtrain.ps.core.saved import SavedChunk
+from kvtrain.ps.core.shards import KeyEntry
 
 Array = np.ndarray[Any, Any]
 
@@ -42,11 +45,31 @@ def arrays(directory: Path, manifest: Manifest, store: int = 0) -> dict[str, Arr
         for saved in read_part(directory, part, entries):
             target = found.get(saved.chunk.key)
             if target is not None:
-                low, high = entries[saved.chunk.key].bounds(saved.chunk.part)
-                target[low:high] = saved.weight
+                _place(saved, entries[saved.chunk.key], target)
     return {
         entries[key].spec.name: flat.reshape(entries[key].spec.shape) for key, flat in found.items()
     }
+
+
+def _place(saved: SavedChunk, entry: KeyEntry, target: Array) -> None:
+    """Write a chunk to its place in the flat array of its key."""
+    part = saved.chunk.part
+    if not entry.row_parts:
+        low, high = entry.bounds(part)
+        target[low:high] = saved.weight
+        return
+    width = row_width(entry)
+    mine = target.reshape(-1, width)[part :: entry.row_parts]
+    if saved.rows is None:
+        mine[:] = saved.weight.reshape(mine.shape)
+        return
+    # rows that nobody has touched are what a read of them would give
+    text = "" if saved.image.get("zeroed") else entry.spec.initializer
+    draw = RowInitializer.from_text(text).drawer(entry.spec.name, width, target.dtype)
+    for low in range(0, len(mine), DRAWN):
+        numbers = np.arange(low, min(low + DRAWN, len(mine))) * entry.row_parts + part
+        mine[low : low + len(numbers)] = draw(numbers)
+    mine[saved.rows] = saved.weight.reshape(-1, width)
 
 
 def export(directory: Path, manifest: Manifest, target: Path, store: int = 0) -> list[str]:

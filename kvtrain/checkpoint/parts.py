@@ -19,6 +19,7 @@ from kvtrain.checkpoint.manifest import FORMAT
 from kvtrain.checkpoint.plain import MAX_ITEMS
 from kvtrain.errors import CheckpointError, FormatError
 from kvtrain.ps.core.membership import Epoch
+from kvtrain.ps.core.rows import row_width, rows_in
 from kvtrain.ps.core.saved import SavedChunk, SavedPart
 from kvtrain.ps.core.shards import DTYPES, ChunkId, KeyEntry
 
@@ -44,15 +45,15 @@ def write_part(
     described = []
     held = list(chunks)
     for saved in held:
-        stem = f"{saved.chunk.key}/{saved.chunk.part}"
-        tensors[f"{stem}/weight"] = np.ascontiguousarray(saved.weight)
-        for i, state in enumerate(saved.state or ()):
-            tensors[f"{stem}/state/{i}"] = np.ascontiguousarray(state)
+        names = _names(saved.chunk, saved.image, len(saved.arrays))
+        for name_, array in zip(names, saved.arrays, strict=True):
+            tensors[name_] = np.ascontiguousarray(array)
         described.append(
             {
                 "chunk": list(saved.chunk),
                 "version": saved.version,
-                "states": None if saved.state is None else len(saved.state),
+                "arrays": len(saved.arrays),
+                "image": saved.image,
                 "extra": saved.extra,
             }
         )
@@ -139,10 +140,18 @@ def _is_description(plain: Any) -> bool:
         and len(plain["chunk"]) == 2
         and all(type(n) is int for n in plain["chunk"])
         and type(plain.get("version")) is int
-        and (plain.get("states") is None or type(plain["states"]) is int)
+        and type(plain.get("arrays")) is int
+        and 1 <= plain["arrays"] <= 64
+        and isinstance(plain.get("image"), dict)
         and isinstance(plain.get("extra"), dict)
-        and 0 <= (plain["states"] or 0) <= 64
     )
+
+
+def _names(chunk: ChunkId, image: dict[str, Any], count: int) -> list[str]:
+    """What the arrays of a chunk are called in the file."""
+    first = ["rows", "weight"] if image.get("some") else ["weight"]
+    names = [*first, *(f"state/{i}" for i in range(count - len(first)))][:count]
+    return [f"{chunk.key}/{chunk.part}/{name}" for name in names]
 
 
 def _chunk(
@@ -152,18 +161,32 @@ def _chunk(
     entry = entries.get(chunk.key)
     if entry is None:
         raise FormatError(f"{path}: holds key id {chunk.key}, which the manifest does not know")
-    stem = f"{chunk.key}/{chunk.part}"
-    weight = file.get_tensor(f"{stem}/weight")
-    low, high = entry.bounds(chunk.part)
-    if weight.dtype != entry.spec.dtype or weight.shape != (high - low,):
+    names = _names(chunk, described["image"], described["arrays"])
+    arrays = tuple(file.get_tensor(name) for name in names)
+    for array in arrays:
+        if array.ndim != 1 or array.dtype.name not in DTYPES:
+            raise FormatError(f"{path}: an array of shape {array.shape}, dtype {array.dtype}")
+    saved = SavedChunk(chunk, described["version"], arrays, described["image"], described["extra"])
+    if not _fits(saved, entry):
         raise FormatError(
-            f"{path}: chunk {chunk.part} of key {entry.spec.name!r} has {weight.shape} of "
-            f"{weight.dtype}, {high - low} of {entry.spec.dtype} belong there"
+            f"{path}: chunk {chunk.part} of key {entry.spec.name!r} ({entry.spec.describe()}) "
+            f"cannot have weights of {saved.arrays[-1].shape} of {saved.arrays[-1].dtype}"
         )
-    state = None
-    if described["states"] is not None:
-        state = tuple(file.get_tensor(f"{stem}/state/{i}") for i in range(described["states"]))
-        for array in state:
-            if array.dtype.name not in DTYPES:
-                raise FormatError(f"{path}: optimizer state of {array.dtype}")
-    return SavedChunk(chunk, described["version"], weight, state, described["extra"])
+    return saved
+
+
+def _fits(saved: SavedChunk, entry: KeyEntry) -> bool:
+    """Whether the weights are as many as the chunk has."""
+    if len(saved.arrays) <= bool(saved.image.get("some")):
+        return False
+    weight, rows = saved.weight, saved.rows
+    if weight.dtype != entry.spec.dtype:
+        return False
+    if not entry.row_parts:
+        low, high = entry.bounds(saved.chunk.part)
+        return rows is None and weight.size == high - low
+    width, most = row_width(entry), rows_in(entry, saved.chunk.part)
+    if rows is None:
+        return bool(weight.size == most * width)
+    within = not rows.size or (rows.min() >= 0 and rows.max() < most)
+    return bool(rows.dtype == np.int64 and weight.size == rows.size * width and within)

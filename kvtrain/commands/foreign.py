@@ -11,7 +11,8 @@ from kvtrain.config import Config
 from kvtrain.errors import KVTrainError
 from kvtrain.optimizer import Optimizer
 from kvtrain.ps.net.foreign import listening_address, prepare
-from kvtrain.ps.net.node import run_scheduler, run_server
+from kvtrain.ps.net.node import run_server
+from kvtrain.ps.net.scheduling import run_scheduler
 
 
 def become() -> NoReturn:

@@ -13,7 +13,8 @@ from typing import Any
 from kvtrain.config import Config
 from kvtrain.errors import ConfigError
 from kvtrain.optimizer import Optimizer
-from kvtrain.ps.net.node import run_scheduler, run_server
+from kvtrain.ps.net.node import run_server
+from kvtrain.ps.net.scheduling import run_scheduler
 
 
 def _given(config: Config, **fields: Any) -> Config:

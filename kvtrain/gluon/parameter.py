@@ -216,6 +216,8 @@ class Parameter(StoredValues):
             else:  # Mixed, Load and a user's own go by the name
                 maker(InitDesc(self.name), values)
         self._init_impl(values, contexts)
+        if self._trainer is not None:
+            self._trainer._has_values()
 
     def _init_impl(self, values: NDArray, contexts: list[Context]) -> None:
         self._data = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 from kvtrain import ndarray as nd
 from kvtrain import optimizer as opt
-from kvtrain.config import Config
+from kvtrain.config import Config, resumed
 from kvtrain.errors import ConfigError
 from kvtrain.gluon.overlap import Overlap
 from kvtrain.gluon.parameter import Parameter
@@ -78,6 +78,16 @@ class Trainer:
             parameter._trainer = self
         if self._overlap is not None:
             self._overlap.watch(self._trained())
+        self._resumed = resumed() and _is_distributed(kvstore)
+        if self._resumed:
+            # the servers hold what was trained; nothing may be computed with fresh values
+            self._open()
+            self._init_params()
+
+    def _has_values(self) -> None:
+        """A parameter whose shape was not known has got its first values."""
+        if self._resumed:
+            self._init_params()
 
     def _make_optimizer(self, optimizer: Any, arguments: dict[str, Any]) -> opt.Optimizer:
         table = dict(enumerate(self._params))
@@ -358,6 +368,10 @@ class Trainer:
         if loaded is not None:
             self._optimizer = loaded
             self._optimizer.param_dict = dict(enumerate(self._params))
+
+
+def _is_distributed(kvstore: Any) -> bool:
+    return "dist" in str(kvstore if isinstance(kvstore, str) else getattr(kvstore, "type", ""))
 
 
 def _parameters(params: Any) -> list[Parameter]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain import compression
-from kvtrain.errors import ConfigError, KeyMismatch
+from kvtrain.errors import CheckpointError, ConfigError, KeyMismatch
 from kvtrain.kvstore.consistency import Consistency
 from kvtrain.kvstore.plugin import KVStoreBase
 from kvtrain.kvstore.rows import row_initializer, rows_for
@@ -56,6 +56,15 @@ class KVStore(KVStoreBase, ABC):
     def num_workers(self) -> int:
         """Number of workers."""
         return 1
+
+    @property
+    def resume_step(self) -> int:
+        """The step at which this script begins: 0, or where it goes on.
+
+        Above 0 after ``kvtrain launch --resume``, and in a worker that was started again by
+        ``--on-worker-loss restart``.
+        """
+        return 0
 
     def is_capable(self, capability: str) -> bool:
         """Whether the store can run an optimizer (``"optimizer"``)."""
@@ -402,6 +411,23 @@ class KVStore(KVStoreBase, ABC):
 
     def _barrier(self) -> None:
         self.barrier()
+
+    def save_checkpoint(self, directory: str | os.PathLike[str] | None = None) -> str:
+        """Save the job: weights, optimizer states and counters on all servers.
+
+        Any worker may call it, between two steps; it waits until the files are in `directory`
+        (``--checkpoint-dir`` by default) and returns the path for ``kvtrain launch --resume``.
+        In ``dist_sync`` what is saved is exactly the state after this worker's pushes.
+
+        Raises
+        ------
+        CheckpointError
+            There is no directory, it belongs to another job, or the disk is full.
+        """
+        raise CheckpointError(
+            f"save_checkpoint: a {self._type!r} store lives in this process; use "
+            "Block.save_parameters and Trainer.save_states"
+        )
 
     def stats(self) -> list[dict[str, Any]]:
         """Counters of each server; empty for a store without servers."""

@@ -63,6 +63,11 @@ class DistKVStore(KVStore):
         return self._node.rank
 
     @property
+    def resume_step(self) -> int:
+        """The step at which this worker began: 0, or where it goes on."""
+        return self._node.resume_step(self._store)
+
+    @property
     def num_workers(self) -> int:
         """Number of workers of the job."""
         return self._node.num_workers
@@ -389,6 +394,15 @@ class DistKVStore(KVStore):
     def barrier(self) -> None:
         """Wait until every worker has called it."""
         self._node.call(r.BarrierRequest(self._store))
+
+    def save_checkpoint(self, directory: str | os.PathLike[str] | None = None) -> str:
+        """Save the job as it is after this worker's pushes; returns the checkpoint's path.
+
+        See :meth:`KVStore.save_checkpoint`. All stores of the job are saved together.
+        """
+        where = "" if directory is None else os.path.abspath(directory)
+        path: str = self._node.call(r.SaveCheckpointRequest(where))
+        return path
 
     def stats(self) -> list[dict[str, Any]]:
         """Counters of each server, of committed state."""

@@ -41,8 +41,9 @@ def save(path: Path, attempt: int, step: int, scale: float = 1.0, shards: int = 
         flat = values(scale)[entry.spec.name].reshape(-1)
         for chunk in entry:
             low, high = entry.bounds(chunk.part)
-            state = (flat[low:high] * 2, np.array([7.0])) if entry.spec.name == "w" else None
-            saved = SavedChunk(chunk, step, flat[low:high], state, {"hyper": {"lr": 0.5}})
+            state = (flat[low:high] * 2, np.array([7.0])) if entry.spec.name == "w" else ()
+            arrays = (flat[low:high], *state)
+            saved = SavedChunk(chunk, step, arrays, {}, {"hyper": {"lr": 0.5}})
             by_shard.setdefault(entry.shard(chunk.part, shards), []).append(saved)
     parts = tuple(
         write_part(path, part_name("r", attempt, shard, VIEW), shard, VIEW, chunks)

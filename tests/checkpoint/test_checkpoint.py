@@ -43,7 +43,7 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
                 assert np.array_equal(saved.state[0], saved.weight * 2)
                 assert saved.state[1].tolist() == [7.0]
             else:
-                assert saved.state is None
+                assert saved.state == ()
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(".new")]
 
 

@@ -39,7 +39,7 @@ def effects(path: Path, attempt: int) -> tuple[list[SavePart], SavedJob]:
         for chunk in entry:
             low, high = entry.bounds(chunk.part)
             shards.setdefault(entry.shard(chunk.part, 4), []).append(
-                SavedChunk(chunk, attempt, flat[low:high])
+                SavedChunk(chunk, attempt, (flat[low:high],))
             )
     saves = [
         SavePart(attempt, str(path), f"part-r-{attempt}-{s}.safetensors", s, VIEW, tuple(chunks))

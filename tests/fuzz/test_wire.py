@@ -41,7 +41,7 @@ def _until(simulation: Simulation, seconds: float) -> list[list[bytes]]:
         send(process, to, message)
 
     simulation._send = listen  # type: ignore[method-assign]
-    simulation._begin()
+    simulation.room.begin()
     while simulation._events and simulation._events[0][0] < seconds:
         when, _, action = heapq.heappop(simulation._events)
         simulation.now = max(simulation.now, when)
@@ -51,7 +51,7 @@ def _until(simulation: Simulation, seconds: float) -> list[list[bytes]]:
 
 
 def _senders(simulation: Simulation) -> list[NodeId]:
-    known = [p.core.node for p in simulation.processes]
+    known = [p.core.node for p in simulation.room.processes]
     strange = [NodeId(Role.WORKER, -1, 5), NodeId(Role.SERVER, 99, 1), NodeId(Role.WORKER, 0, 9)]
     return [*known, *strange]
 
@@ -67,7 +67,7 @@ def test_no_core_falls_over(seed: int) -> None:
     for part in range(4):
         simulation = Simulation(seed * 4 + part)
         valid = _until(simulation, 1.5 + part / 2)
-        cores = [p.core for p in simulation.processes]
+        cores = [p.core for p in simulation.room.processes]
         senders = _senders(simulation)
         rng = fuzz.Mutator(seed).rng
         for message in fuzz.run(seed * 4 + part, 1500, valid if part % 2 else None):

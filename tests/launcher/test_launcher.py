@@ -19,6 +19,7 @@ from launcher.plan import Place, count, plan, process, scheduler_address
 from launcher.spec import JobSpec
 from launcher.supervisor import (
     GRACE,
+    PATIENCE,
     SETTLE,
     SOON,
     Action,
@@ -149,7 +150,9 @@ def test_a_job_that_goes_well() -> None:
     for label, role in (("scheduler", "scheduler"), ("server-0", "server"), ("worker-0", "worker")):
         assert s.on(Started(label, role, 1), 0.0) == [Tell("started", label)]
     assert s.on(Exited("worker-0", 0), 1.0) == [Tell("exited", "worker-0", 0)]
-    assert s.deadline == 1.0 + SETTLE
+    assert s.deadline == 1.0 + PATIENCE and not s.ending
+    s.on(Told("finished"), 1.05)
+    assert s.deadline == 1.05 + SETTLE
     s.on(Exited("server-0", 0), 1.1)
     assert s.on(Exited("scheduler", 0), 1.2)[-1] == Finish(0)
 
@@ -217,6 +220,15 @@ def test_a_loss_that_is_survived_is_the_schedulers_to_decide(label: str) -> None
     assert s.on(Exited("scheduler", 0), 2.2)[-1] == Finish(0)
 
 
+def test_a_scheduler_that_says_nothing_is_not_waited_for_for_ever() -> None:
+    s = running(Policy())
+    for label in ("worker-0", "worker-1"):
+        s.on(Exited(label, 0), 1.0)
+    assert s.on(Tick(), PATIENCE) == []
+    s.on(Tick(), 1.0 + PATIENCE)
+    assert s.deadline == 1.0 + PATIENCE + SETTLE
+
+
 def test_a_zombie_is_killed_before_its_successor_starts() -> None:
     s = running(SURVIVES)
     assert s.on(Wanted("server-0"), 1.0) == [Signal("server-0", signal.SIGKILL)]
@@ -233,6 +245,7 @@ def test_the_scheduler_is_started_again_without_being_asked_for() -> None:
     ended = running(Policy())
     for label in ("worker-0", "worker-1"):
         ended.on(Exited(label, 0), 1.0)
+    ended.on(Told("finished"), 1.0)
     assert starts(ended.on(Exited("scheduler", -9), 1.1)) == []
     for label in ("server-0", "server-1"):
         last = ended.on(Exited(label, 0), 1.2)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kvtrain.errors import KeyMismatch
+from kvtrain.ps.core.saved import SavedJob
 from kvtrain.ps.core.shards import KeyEntry, KeySpec, make_entry
 
 
@@ -23,9 +24,27 @@ class Directory:
     next_shard: int = 0
     #: chunks of a row-sparse key: one for each server of the start
     row_parts: int = 1
+    #: of the checkpoint that the job goes on from: store -> step, and store -> type
+    resume: dict[int, int] = field(default_factory=dict)
+    resumed_types: dict[int, str] = field(default_factory=dict)
+
+    def restore(self, job: SavedJob) -> None:
+        """Go on with the stores and keys of a checkpoint."""
+        for store in job.stores:
+            self.resume[store.number] = store.step
+            self.resumed_types[store.number] = store.type
+        for entry in job.keys:
+            self.keys[entry.store, entry.spec.name] = entry
+            self.next_shard = (entry.first_shard + entry.chunks) % self.shards
 
     def open_store(self, store: int, type_: str, sync: bool, rank: int) -> None:
         """Agree on a store; a difference is an error that shows both."""
+        saved = self.resumed_types.get(store, type_)
+        if saved != type_:
+            raise KeyMismatch(
+                f"store {store} is {saved!r} in the checkpoint and is opened as {type_!r}; a job "
+                "goes on from a checkpoint with the same types of stores"
+            )
         held = self.stores.setdefault(store, (type_, sync, rank))
         if held[:2] != (type_, sync):
             raise KeyMismatch(
@@ -38,9 +57,12 @@ class Directory:
         """The key's entry and whether it is new; another shape, dtype or storage is an error."""
         name = (store, spec.name)
         held = self.keys.get(name)
+        if self.resume and name not in self.declared_by:
+            self._check_resumed(store, spec, held, rank)
         if held is None:
+            number = 1 + max((e.id for e in self.keys.values()), default=-1)
             entry = make_entry(
-                len(self.keys), store, spec, self.chunk_bytes, self.next_shard, self.row_parts
+                number, store, spec, self.chunk_bytes, self.next_shard, self.row_parts
             )
             self.next_shard = (self.next_shard + entry.chunks) % self.shards
             self.keys[name] = entry
@@ -53,3 +75,23 @@ class Directory:
                 f"{spec.describe()} by worker-{rank}"
             )
         return held, False
+
+    def _check_resumed(self, store: int, spec: KeySpec, held: KeyEntry | None, rank: int) -> None:
+        """The first declaration of a key in a job that goes on from a checkpoint."""
+        if store not in self.resume:
+            return
+        if held is None:
+            saved = sorted(name for number, name in self.keys if number == store)
+            known = [name for name in saved if (store, name) not in self.declared_by]
+            more = f" and {len(known) - 5} more" if len(known) > 5 else ""
+            raise KeyMismatch(
+                f"this is another model than the one in the checkpoint: key {spec.name!r} "
+                f"({spec.describe()}) is not in it; it holds "
+                f"{', '.join(map(repr, known[:5])) or 'no other keys'}{more}"
+            )
+        if held.spec != spec:
+            raise KeyMismatch(
+                f"this is another model than the one in the checkpoint: key {spec.name!r} was "
+                f"saved with {held.spec.describe()} and has {spec.describe()} now"
+            )
+        self.declared_by[store, spec.name] = rank

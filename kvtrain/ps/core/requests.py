@@ -163,6 +163,14 @@ class WriteStatesRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveCheckpointRequest:
+    """Save the job as it is after this worker's pushes; completes with the manifest's path."""
+
+    #: empty: the job's own directory
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaveRequest:
     """Everything acknowledged, then leave; completes when the process may exit."""
 
@@ -181,5 +189,6 @@ Request = (
     | StatsRequestOf
     | ReadStatesRequest
     | WriteStatesRequest
+    | SaveCheckpointRequest
     | LeaveRequest
 )

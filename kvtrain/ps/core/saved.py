@@ -14,15 +14,32 @@ from kvtrain.ps.core.shards import ChunkId, KeyEntry
 
 @dataclass(frozen=True, slots=True)
 class SavedChunk:
-    """Committed weights of one chunk with all that its next update depends on."""
+    """Committed state of one chunk: all that its next update depends on."""
 
     chunk: ChunkId
     version: int
-    weight: np.ndarray[Any, Any] = field(compare=False, repr=False)
-    #: optimizer state, flat arrays as long as the weight or of their own length; None: none yet
-    state: tuple[np.ndarray[Any, Any], ...] | None = field(default=None, compare=False, repr=False)
+    #: flat: the weights, then the optimizer's state; before them, of a row-sparse chunk of which
+    #: some rows have arisen, the numbers of those rows
+    arrays: tuple[np.ndarray[Any, Any], ...] = field(compare=False, repr=False)
+    #: what StoredChunk.image said beside the arrays: small plain data
+    image: dict[str, Any] = field(default_factory=dict)
     #: counters and hyper-parameters, small plain data
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> np.ndarray[Any, Any] | None:
+        """Numbers of the rows that have arisen; None: all, or a dense chunk."""
+        return self.arrays[0] if self.image.get("some") else None
+
+    @property
+    def weight(self) -> np.ndarray[Any, Any]:
+        """The weights, flat."""
+        return self.arrays[int(bool(self.image.get("some")))]
+
+    @property
+    def state(self) -> tuple[np.ndarray[Any, Any], ...]:
+        """The optimizer's state, flat."""
+        return self.arrays[1 + int(bool(self.image.get("some"))) :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,14 @@ class JobSettings:
     on_worker_loss: str = "abort"
     #: bytes that one server may hold; 0: no limit
     server_memory: int = 0
+    #: checkpoints: where, and every so many steps or seconds (0: not by themselves)
+    checkpoint_dir: str = ""
+    checkpoint_rounds: int = 0
+    checkpoint_seconds: float = 0.0
+    #: begins the names of this run's files
+    run: str = ""
+    #: manifest of the checkpoint that the job goes on from; empty: it begins anew
+    restore: str = ""
     #: contributions of one worker to one chunk that may be under way in async
     async_window: int = 16
 

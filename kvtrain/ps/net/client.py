@@ -144,6 +144,10 @@ class WorkerNode:
         """Tell the user."""
         self._note(text)
 
+    def resume_step(self, store: int) -> int:
+        """The step at which this worker began in a store."""
+        return self._core.resume_step_of(store)
+
     # ---- requests ---------------------------------------------------------------------------
 
     def join(self) -> None:

@@ -2,6 +2,14 @@
 """Every message of the protocol, once (PROTOCOL section 2); see ``base`` for the rules."""
 
 from kvtrain.ps.core.messages.base import MESSAGES, Arrays, Message, Plain
+from kvtrain.ps.core.messages.checkpoint import (
+    Checkpoint,
+    CheckpointLate,
+    CheckpointParts,
+    CheckpointSaved,
+    Covered,
+    SaveCheckpoint,
+)
 from kvtrain.ps.core.messages.control import (
     Barrier,
     Failure,
@@ -92,6 +100,10 @@ __all__ = [
     "AddInSync",
     "Arrays",
     "Barrier",
+    "Checkpoint",
+    "CheckpointLate",
+    "CheckpointParts",
+    "CheckpointSaved",
     "ChunkRead",
     "ChunkStates",
     "ChunkVersion",
@@ -99,6 +111,7 @@ __all__ = [
     "ClockAck",
     "Contribution",
     "CountedRound",
+    "Covered",
     "Declare",
     "Declared",
     "ErrorReply",
@@ -144,6 +157,7 @@ __all__ = [
     "Replicate",
     "ReplicateAck",
     "RowPull",
+    "SaveCheckpoint",
     "Sealed",
     "SegmentOffer",
     "SetOptimizer",

@@ -41,7 +41,12 @@ class Agreements(Forming):
 
     def _on_open_store(self, node: Node, message: m.OpenStore, now: float) -> list[Effect]:
         self.directory.open_store(message.store, message.type, message.sync, node.id.rank)
-        opened = m.StoreOpened(store=message.store, request=message.request, epoch=self.epoch)
+        opened = m.StoreOpened(
+            store=message.store,
+            step=self.directory.resume.get(message.store, 0),
+            request=message.request,
+            epoch=self.epoch,
+        )
         return [Send(node.id, opened)]
 
     def _on_declare(self, node: Node, message: m.Declare, now: float) -> list[Effect]:

@@ -15,15 +15,14 @@ from kvtrain.errors import (
 )
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Journal, Note, Send
-from kvtrain.ps.core.membership import (
-    NodeId,
-)
-from kvtrain.ps.core.scheduler.liveness import Liveness
+from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.messages.disk import Published
+from kvtrain.ps.core.scheduler.checkpoints import Checkpoints
 from kvtrain.ps.core.scheduler.state import Phase
 from kvtrain.ps.core.scheduler.status import Status
 
 
-class SchedulerCore(Status, Liveness):
+class SchedulerCore(Status, Checkpoints):
     """One job's membership.
 
     Parameters
@@ -36,7 +35,7 @@ class SchedulerCore(Status, Liveness):
 
     def start(self, now: float) -> list[Effect]:
         """Journal what this scheduler is."""
-        return [
+        effects: list[Effect] = [
             Journal(
                 {
                     "kind": "scheduler",
@@ -45,6 +44,7 @@ class SchedulerCore(Status, Liveness):
                 }
             )
         ]
+        return effects + self._journal_resumed()
 
     def on_message(self, sender: NodeId, message: m.Message, now: float) -> list[Effect]:
         """Take one message; the table of contents of this role."""
@@ -65,6 +65,8 @@ class SchedulerCore(Status, Liveness):
                 return self._on_peer_exited(message, now)
             case m.LauncherStop():
                 return self._fail(JobStopped(message.reason), now)
+            case Published():
+                return self._on_published(message, now)
             case m.StatusRequest():
                 return [
                     Send(sender, m.StatusReply(request=message.request, state=self.status(now)))
@@ -99,6 +101,12 @@ class SchedulerCore(Status, Liveness):
                 return self._on_handover(node, message, now)
             case m.Sealed():
                 return self._on_sealed(node, message, now)
+            case m.SaveCheckpoint():
+                return self._checked(node, message, now, self._on_save_checkpoint)
+            case m.CheckpointParts():
+                return self._on_checkpoint_parts(node, message, now)
+            case m.CheckpointLate():
+                return self._on_checkpoint_late(node, message, now)
             case m.Stopped():
                 return self._on_stopped(node, now)
             case m.ErrorReply():

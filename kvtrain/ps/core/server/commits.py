@@ -15,7 +15,7 @@ from kvtrain.ps.core.membership import Round
 from kvtrain.ps.core.memory import intact
 from kvtrain.ps.core.rounds import AsyncLedger, Part, SyncLedger
 from kvtrain.ps.core.rows import StoredRows
-from kvtrain.ps.core.server.shipping import Shipping
+from kvtrain.ps.core.server.cuts import Cuts
 from kvtrain.ps.core.server.state import Chunk, Shard, Stage
 from kvtrain.ps.core.store import Record, StoredChunk
 
@@ -24,7 +24,7 @@ CHECKED_EVERY = 64
 SMALL = 64 * 1024
 
 
-class Commits(Shipping):
+class Commits(Cuts):
     """From a closed round to its acknowledgements."""
 
     # ---- closing ---------------------------------------------------------------------------
@@ -45,6 +45,7 @@ class Commits(Shipping):
     def _reduce(self, chunk: Chunk, parts: list[Part]) -> None:
         """One record: hyper commands first, then the ordered sum and the update."""
         stored, shard = chunk.stored, chunk.shard
+        self._cut_before(chunk, parts[0].round.step)
         if not isinstance(chunk.ledger, SyncLedger):
             self._count_push(chunk, parts[0].node.rank)
         self._apply_hyper(stored, parts)
@@ -174,6 +175,7 @@ class Commits(Shipping):
         """The chunk's weights may be shown: answer what has waited, close what has come."""
         if not self._is_settled(chunk):
             return
+        self._cut_settled(chunk)
         late, chunk.late = chunk.late, []
         for part in late:
             self._answer(chunk, part)

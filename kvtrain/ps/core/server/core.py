@@ -16,6 +16,7 @@ from kvtrain.errors import (
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Note
 from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.messages.disk import PartWritten, ShardsLoaded
 from kvtrain.ps.core.rounds import SyncLedger
 from kvtrain.ps.core.server.account import private
 from kvtrain.ps.core.server.handover import Handovers
@@ -99,6 +100,12 @@ class ServerCore(Handovers):
                 effects = self._from_worker(sender, message, now, self._on_read_states)
             case m.WriteStates():
                 effects = self._from_worker(sender, message, now, self._on_write_states)
+            case m.Checkpoint():
+                effects = self._on_checkpoint(message)
+            case PartWritten():
+                effects = self._on_part_written(message)
+            case ShardsLoaded():
+                effects = self._on_shards_loaded(message, now)
             case _:
                 text = f"a server does not take {type(message).__name__} from {sender}"
                 effects = [self._error(sender, message, RemoteProtocolError(text))]

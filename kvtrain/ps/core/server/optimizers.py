@@ -31,7 +31,9 @@ class OptimizersAndStats(Keys):
             return []
         store = self._store(message.store)
         if sender.rank == 0 and message.number > store.optimizers.number:
-            self._optimizers(message.store, message.number, message.name, message.config)
+            made = self._optimizers(message.store, message.number, message.name, message.config)
+            for effect in self._check_restored(message.store, made):
+                self._replies.push(effect)
         if message.number > store.optimizers.number:
             store.waiting[sender] = (message, now)
             return []
@@ -58,6 +60,10 @@ class OptimizersAndStats(Keys):
 
         self._when_all_committed(mine, set_)
         return []
+
+    def _check_restored(self, number: int, ours: Optimizers) -> list[Effect]:
+        """The store's first optimizer after a checkpoint: do its saved states belong to it?"""
+        raise NotImplementedError
 
     def _optimizers(
         self, number: int, version: int, name: str, config: dict[str, Any]

@@ -18,12 +18,12 @@ from kvtrain.ps.core.membership import SCHEDULER, NodeId
 from kvtrain.ps.core.rounds import Counted, SyncLedger
 from kvtrain.ps.core.server.commits import schedule_at
 from kvtrain.ps.core.server.keys import check_first
+from kvtrain.ps.core.server.restoring import Restoring
 from kvtrain.ps.core.server.state import Chunk, Shard, Stage
-from kvtrain.ps.core.server.states import OptimizerStates
 from kvtrain.ps.core.store import Record
 
 
-class Replica(OptimizerStates):
+class Replica(Restoring):
     """Takes Replicate."""
 
     def _on_replicate(self, sender: NodeId, message: m.Replicate, now: float) -> list[Effect]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from kvtrain.errors import KVTrainError, WorkerLost, from_wire
+from kvtrain.errors import KVTrainError, RemoteProtocolError, WorkerLost, from_wire
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Note, Send, Stop
 from kvtrain.ps.core.log import UNKNOWN, Peer
@@ -30,7 +30,7 @@ class Tables(Learners):
         """What the next heartbeat says."""
         assert self.table is not None
         self.last = self._oldest_wait()
-        return m.Heartbeat(epoch=self.table.epoch, turns=self.joining.turns, last=self.last)
+        return m.Heartbeat(epoch=self._told_epoch(), turns=self.joining.turns, last=self.last)
 
     def _oldest_wait(self) -> str:
         """``round (3, 0) of key 'w' waits for worker-1``: one round that is open here."""
@@ -54,6 +54,7 @@ class Tables(Learners):
             self._account.name = str(self.node)
             self._shards = [Shard(number) for number in range(len(message.table.shards))]
             effects = self._install(message.table, now)
+            effects += self._begin_restore(message.table)
         return [self._installed(), *effects]
 
     def _on_table_update(self, message: m.TableUpdate, now: float) -> list[Effect]:
@@ -66,6 +67,10 @@ class Tables(Learners):
         return [self._installed(), *effects, *self._replies.flush(self.table.epoch)]
 
     def _install(self, table: Table, now: float) -> list[Effect]:
+        if len(table.shards) != len(self._shards):
+            raise RemoteProtocolError(
+                f"a table of {len(table.shards)} shards; the job has {len(self._shards)}"
+            )
         self.table = table
         self._live.clear()
         for shard, info in zip(self._shards, table.shards, strict=True):
@@ -154,7 +159,7 @@ class Tables(Learners):
 
     def _installed(self) -> Send:
         assert self.table is not None
-        return Send(SCHEDULER, m.Installed(epoch=self.table.epoch))
+        return Send(SCHEDULER, m.Installed(epoch=self._told_epoch()))
 
     # ---- fences ----------------------------------------------------------------------------
 

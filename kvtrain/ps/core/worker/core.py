@@ -56,7 +56,7 @@ class WorkerCore(JoiningAndEnding):
             case _ if self.table is None:
                 return []
             case m.StoreOpened():
-                return self._answered(("open", message.request), message.request, message.store)
+                return self._on_store_opened(message)
             case m.Declared():
                 return self._on_declared(message, now)
             case m.InitDone():
@@ -79,6 +79,8 @@ class WorkerCore(JoiningAndEnding):
                 return self._on_states_read(sender, message)
             case m.StatesWritten():
                 return self._part_done(message.request, ("written", sender))
+            case m.CheckpointSaved():
+                return self._answered(("save", message.request), message.request, message.path)
             case m.LeaveAck():
                 stopped = Send(SCHEDULER, m.Stopped(epoch=message.epoch))
                 return [stopped, *self._gone(message.request)]
@@ -190,5 +192,7 @@ class WorkerCore(JoiningAndEnding):
                 return self._read_states(number, request, now)
             case r.WriteStatesRequest():
                 return self._write_states(number, request, now)
+            case r.SaveCheckpointRequest():
+                return self._save_checkpoint(number, request, now)
             case r.LeaveRequest():
                 return self._leave(number, request, now)

@@ -42,7 +42,13 @@ class JoiningAndEnding(Routing):
         return [Send(SCHEDULER, m.Installed(epoch=self.epoch)), *effects]
 
     def _heartbeat(self) -> m.Heartbeat:
-        clocks = tuple(StoreClock(i, s.step) for i, s in enumerate(self._stores))
+        # a step that is not acknowledged is not one for anybody else yet
+        steps = [s.step for s in self._stores]
+        for chunk_id in self._busy:
+            chunk = self._chunks[chunk_id]
+            for posted in (*chunk.in_flight, *chunk.queue):
+                steps[chunk.entry.store] = min(steps[chunk.entry.store], posted.step)
+        clocks = tuple(StoreClock(i, step) for i, step in enumerate(steps))
         return m.Heartbeat(
             epoch=self.epoch, turns=self.joining.turns, clocks=clocks, last=self.last
         )

@@ -32,6 +32,13 @@ class StoresAndKeys(WorkerState):
         )
         return self._ask_scheduler("open", number, message, now)
 
+    def _on_store_opened(self, message: m.StoreOpened) -> list[Effect]:
+        """The store's first step is 0, or where a checkpoint ends."""
+        if ("open", message.request) in self._outbox:
+            store = self._stores[message.store]
+            store.step = store.resume_step = message.step
+        return self._answered(("open", message.request), message.request, message.store)
+
     def _init(self, number: int, request: r.InitRequest, now: float) -> list[Effect]:
         store = self._stores[request.store]
         names = [spec.name for spec in request.keys]

@@ -36,6 +36,8 @@ class Store:
 
     sync: bool
     step: int = 0
+    #: the step at which this worker began
+    resume_step: int = 0
     entries: dict[str, KeyEntry] = field(default_factory=dict)
     #: names this worker has begun to initialise
     claimed: set[str] = field(default_factory=set)
@@ -172,6 +174,10 @@ class WorkerState:
                 sequence = Round(0, (last.n if last else 0) + 1)
                 found.append((chunk_id, self.round_of(request.store, name) if sync else sequence))
         return found
+
+    def resume_step_of(self, store: int) -> int:
+        """The step at which this worker began in `store`."""
+        return self._stores[store].resume_step
 
     def step_of(self, store: int) -> int:
         """This worker's step in `store`."""

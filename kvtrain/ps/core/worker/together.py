@@ -6,7 +6,7 @@ from __future__ import annotations
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.effects import Effect
-from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.membership import NodeId, StoreClock
 from kvtrain.ps.core.worker.rows import RowRequests
 
 
@@ -57,6 +57,20 @@ class Together(RowRequests):
         store.pushed.clear()
         store.barriers = 0
         return [*self._tell_clock(request.store, now), *self._done(number)]
+
+    def _save_checkpoint(
+        self, number: int, request: r.SaveCheckpointRequest, now: float
+    ) -> list[Effect]:
+        """With everything acknowledged this worker stands still until the files are there."""
+
+        def then(at: float) -> list[Effect]:
+            clocks = tuple(StoreClock(i, s.step) for i, s in enumerate(self._stores))
+            message = m.SaveCheckpoint(
+                request=number, epoch=self.epoch, directory=request.directory, clocks=clocks
+            )
+            return self._ask_scheduler("save", number, message, at)
+
+        return self._when_drained(None, then, now)
 
     def _stats(self, number: int, request: r.StatsRequestOf, now: float) -> list[Effect]:
         self._requests[number].value = []

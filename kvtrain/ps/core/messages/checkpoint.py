@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: who asks for one, where it cuts, which parts are on the disk (R49-R51)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvtrain.ps.core.membership import Epoch, Role, StoreClock
+from kvtrain.ps.core.messages.base import Message, message
+from kvtrain.ps.core.saved import SavedPart, SavedStore
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """A shard of which everything is saved, and the view in which it was."""
+
+    shard: int
+    view: Epoch
+
+
+@message(100, Role.SCHEDULER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveCheckpoint(Message):
+    """A worker, all of whose pushes are acknowledged, waits for a checkpoint of this moment."""
+
+    #: where; empty: the job's own directory
+    directory: str
+    #: the worker's step in each store
+    clocks: tuple[StoreClock, ...]
+
+
+@message(101, Role.WORKER, by=(Role.SCHEDULER,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSaved(Message):
+    """The manifest is on the disk."""
+
+    path: str
+
+
+@message(102, Role.SERVER, by=(Role.SCHEDULER,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint(Message):
+    """Save each chunk as it is before its first round of a step >= `at`.
+
+    `complete`: every worker has passed `at`, or stands still; save what is not saved yet.
+    Repeated until answered with CheckpointParts or CheckpointLate.
+    """
+
+    attempt: int
+    directory: str
+    #: begins the names of the files: no two runs share it
+    run: str
+    at: int
+    complete: bool
+
+
+@message(103, Role.SCHEDULER, by=(Role.SERVER,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointParts(Message):
+    """All shards of which the sender is primary are on its disk."""
+
+    attempt: int
+    covered: tuple[Covered, ...]
+    parts: tuple[SavedPart, ...]
+    #: optimizers of the stores; type and step are the scheduler's to fill in
+    stores: tuple[SavedStore, ...]
+
+
+@message(104, Role.SCHEDULER, by=(Role.SERVER,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointLate(Message):
+    """This attempt cannot be completed here: `passed` was closed already, or `error`."""
+
+    attempt: int
+    #: highest step closed; -1: that was not it
+    passed: int
+    error: str = ""
