@@ -17,6 +17,7 @@ from kvtrain.ndarray import (
     sparse,
     update,
 )
+from kvtrain.ndarray import image as image_random
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.composed import (
     RNN,
@@ -64,6 +65,7 @@ _functions.update(update.FUNCTIONS)
 _functions.update(random.FUNCTIONS)
 for _function in (control.foreach, control.while_loop, control.cond):
     _functions[f"_contrib_{_function.__name__}"] = _function
+_functions.update({f"_image_{n}": f for n, f in image_random.FUNCTIONS.items()})
 _functions["_contrib_rand_zipfian"] = random.rand_zipfian
 _functions.update({f"_contrib_{n}": f for n, f in update.CONTRIB.items()})
 ElementWiseSum = add_n

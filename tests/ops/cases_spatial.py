@@ -26,6 +26,10 @@ CASES = [
     Case(
         "Correlation", [x(1, 2, 3, 3), x(1, 2, 3, 3) + 0.07], {"is_multiply": False, "pad_size": 1}
     ),
+    Case("_image_normalize", [x(3, 2, 2)], {"mean": (0.1, 0.2, 0.3), "std": 2.0}),
+    Case("_image_crop", [x(3, 4, 2)], {"x": 1, "y": 0, "width": 2, "height": 2}),
+    Case("_image_flip_left_right", [x(2, 3, 2)]),
+    Case("_image_flip_top_bottom", [x(2, 3, 2)]),
     Case("Crop", [x(1, 1, 3, 4)], {"h_w": (2, 2), "offset": (1, 1)}),
     Case("SequenceMask", [x(4, 2, 2), _LENGTHS], {**_USE, "value": -1.0}, [0]),
     Case("SequenceLast", [x(4, 2, 2), _LENGTHS], _USE, [0]),

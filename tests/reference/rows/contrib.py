@@ -20,8 +20,61 @@ def scored(*shape: int) -> Any:
     return np.concatenate([ids, u(*shape, 1, high=1.0, seed=5), boxes(*shape)], axis=-1)
 
 
+def anchors(count: int) -> Any:
+    return np.clip(boxes(1, count) / 2, 0, 1)
+
+
 S = u(4, 3)
+TRUTH = np.array(
+    [[[1, 0.1, 0.1, 0.5, 0.6], [0, 0.3, 0.2, 0.9, 0.7]], [[2, 0.2, 0.3, 0.6, 0.9], [-1] * 5]],
+    "float32",
+)
+P = np.exp(r(2, 4, 12))
+P = P / P.sum(1, keepdims=True)
+ROIS = np.array([[0, 0.5, 1.2, 5.5, 4.1], [1, 2, 2, 6.5, 7]], "float32")
 ROWS = [
+    *[
+        Row("contrib.MultiBoxPrior", [r(1, 3, 2, 3)], attrs)
+        for attrs in (
+            {},
+            {"sizes": (0.5, 0.25), "ratios": (1, 2, 0.5)},
+            {"sizes": (0.5,), "ratios": (2, 1), "clip": True, "steps": (0.4, 0.3)},
+            {"sizes": 0.5, "offsets": (0.2, 0.7)},
+        )
+    ],
+    *[
+        Row("contrib.MultiBoxTarget", [anchors(12), TRUTH, r(2, 4, 12)], attrs, rtol=1e-3)
+        for attrs in (
+            {},
+            {"overlap_threshold": 0.2},
+            {"negative_mining_ratio": 2.0, "negative_mining_thresh": 0.4, "overlap_threshold": 0.3},
+            {"negative_mining_ratio": 1.0, "minimum_negative_samples": 5, "ignore_label": -2.0},
+        )
+    ],
+    *[
+        Row("contrib.MultiBoxDetection", [P.astype("float32"), r(2, 48) * 0.5, anchors(12)], attrs)
+        for attrs in (
+            {},
+            {"nms_threshold": 0.2, "threshold": 0.3},
+            {"force_suppress": True, "nms_threshold": 0.3, "clip": False},
+            {"nms_topk": 4, "background_id": 2},
+        )
+    ],
+    *[
+        Row(
+            "contrib.ROIAlign",
+            [r(2, 4, 8, 7), ROIS],
+            {"pooled_size": (2, 2), **attrs},
+            (0,),
+            rtol=1e-3,
+        )
+        for attrs in (
+            {"spatial_scale": 1.0},
+            {"spatial_scale": 0.5, "sample_ratio": 2},
+            {"spatial_scale": 1.0, "aligned": True, "sample_ratio": 2},
+            {"spatial_scale": 1.0, "position_sensitive": True, "sample_ratio": 2},
+        )
+    ],
     Row("contrib.box_iou", [boxes(4), boxes(3, seed=2)], {}),
     Row("contrib.box_iou", [boxes(2, 4), boxes(3, seed=2)], {"format": "center"}),
     *[
