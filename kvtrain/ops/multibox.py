@@ -63,7 +63,7 @@ def _matched(iou: Array, threshold: float) -> tuple[Array, Array]:
         match[a], best[a] = t, left[a, t]
         left[a, :] = left[:, t] = -1
     for a in np.flatnonzero(match < 0):
-        t = int(iou[a].argmax())
+        t = np.intp(iou[a].argmax())
         best[a] = iou[a, t]
         if threshold > 0 and iou[a, t] > threshold:
             match[a] = t
@@ -168,11 +168,12 @@ def _detection(
         ids = np.where(scores < threshold, -1, ids)
         kept = np.flatnonzero(ids >= 0)
         places = _decoded(boxes, loc_pred[i].reshape(-1, 4), spread, clip)
-        order = kept[np.argsort(-scores[kept], kind="stable")]
-        rows = np.concatenate(
-            [ids[order, None], scores[order, None], places[order]], axis=1
-        ).astype(out.dtype)
+        rows = np.concatenate([ids[kept, None], scores[kept, None], places[kept]], axis=1)
+        rows = rows.astype(out.dtype)
+        order = np.argsort(-rows[:, 1], kind="stable")
         limit = len(rows) if nms_topk <= 0 else min(nms_topk, len(rows))
+        # beyond the limit MXNet leaves the rest unsorted
+        rows[:limit] = rows[order[:limit]]
         first = rows[:limit]
         if 0 < nms_threshold <= 1:
             classes = None if force_suppress else first[:, 0]
