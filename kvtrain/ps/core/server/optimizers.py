@@ -83,7 +83,7 @@ class OptimizersAndStats(Keys):
         ours = store.optimizers
         if message.number == ours.number:
             mine, theirs = (ours.name, ours.config), (message.name, message.config)
-            if _without_rescale(mine) != _without_rescale(theirs):
+            if _without_own(mine) != _without_own(theirs):
                 error = KeyMismatch(
                     f"the optimizers of store {message.store} differ: "
                     f"rank 0 set {mine}, {to} {theirs}"
@@ -129,6 +129,7 @@ def _entry_of(shard: Shard, store: int, optimizers: Optimizers, lsn: int) -> m.L
     )
 
 
-def _without_rescale(optimizer: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+def _without_own(optimizer: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     name, config = optimizer
-    return name, {k: v for k, v in config.items() if k != "rescale_grad"}
+    # each worker's own: its batch, and the seed of its random numbers
+    return name, {k: v for k, v in config.items() if k not in ("rescale_grad", "seed")}
