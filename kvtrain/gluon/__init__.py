@@ -5,9 +5,7 @@ from kvtrain import metric
 from kvtrain.errors import DeferredInitializationError
 from kvtrain.gluon import contrib, data, loss, model_zoo, nn, rnn, utils
 from kvtrain.gluon.block import Block, HybridBlock
-from kvtrain.gluon.constant import Constant
-from kvtrain.gluon.parameter import Parameter
-from kvtrain.gluon.parameter_dict import ParameterDict
+from kvtrain.gluon.parameter import Constant, Parameter, ParameterDict
 from kvtrain.gluon.trainer import Trainer
 
 __all__ = [

@@ -17,10 +17,12 @@ from kvtrain.errors import ConfigError, DeferredInitializationError
 from kvtrain.gluon import files
 from kvtrain.gluon.infer import InferringNamespace, Unknown
 from kvtrain.gluon.naming import BlockScope
-from kvtrain.gluon.parameter import Parameter
-from kvtrain.gluon.parameter_dict import ParameterDict
+from kvtrain.gluon.parameter import Parameter, ParameterDict
 from kvtrain.gluon.summary import summarize
 from kvtrain.ndarray import NDArray
+
+#: MXNet's name
+_BlockScope = BlockScope
 
 
 class Hook:

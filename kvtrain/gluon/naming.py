@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from typing import Any
 
-from kvtrain.gluon.parameter_dict import ParameterDict
+from kvtrain.gluon.parameter import ParameterDict
 from kvtrain.name import NameManager
 
 

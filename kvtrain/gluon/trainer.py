@@ -12,8 +12,7 @@ from kvtrain import optimizer as opt
 from kvtrain.config import Config, resumed
 from kvtrain.errors import ConfigError
 from kvtrain.gluon.overlap import Overlap
-from kvtrain.gluon.parameter import Parameter
-from kvtrain.gluon.parameter_dict import ParameterDict
+from kvtrain.gluon.parameter import Parameter, ParameterDict
 from kvtrain.gluon.update_policy import UpdatePolicy, choose, custom
 from kvtrain.kvstore import KVStoreBase
 from kvtrain.kvstore import create as create_store

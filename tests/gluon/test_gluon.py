@@ -433,3 +433,34 @@ def test_a_file_holds_the_mean_of_what_differs_between_contexts(tmp_path: Path) 
     assert means == pytest.approx([0.2, 1.2])
     layer.save_parameters(str(tmp_path / "n.params"))
     assert nd.load(str(tmp_path / "n.params"))["running_mean"].asscalar() == pytest.approx(0.7)
+
+
+CHANNELS_LAST = {
+    "conv1d": lambda **k: nn.Conv1D(4, 3, **k),
+    "conv2d": lambda **k: nn.Conv2D(6, 3, strides=2, groups=3, padding=1, **k),
+    "conv3d": lambda **k: nn.Conv3D(2, 2, use_bias=False, **k),
+    "deconv2d": lambda **k: nn.Conv2DTranspose(4, 3, strides=2, activation="relu", **k),
+    "max2d": lambda **k: nn.MaxPool2D(**k),
+    "avg1d": lambda **k: nn.AvgPool1D(**k),
+    "global2d": lambda **k: nn.GlobalAvgPool2D(**k),
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS_LAST)
+def test_channels_in_the_last_place(name: str) -> None:
+    rank = int(name[-2])
+    channels = 3 if name != "conv2d" else 6
+    x = np.random.RandomState(0).standard_normal((2, channels, *range(5, 5 + rank)))
+    usual = CHANNELS_LAST[name]()
+    last = CHANNELS_LAST[name](layout={1: "NWC", 2: "NHWC", 3: "NDHWC"}[rank])
+    usual.initialize(mx.init.Uniform(1))
+    last.initialize()
+    out = usual(nd.array(x)).asnumpy()
+    turned = nd.array(np.moveaxis(x, 1, -1))
+    last(turned)
+    for (_, a), (_, b) in zip(usual.params.items(), last.params.items(), strict=True):
+        values = a.data().asnumpy()
+        b.set_data(nd.array(np.moveaxis(values, 1, -1) if values.ndim > 1 else values))
+    np.testing.assert_allclose(
+        np.moveaxis(last(turned).asnumpy(), -1, 1), out, rtol=1e-5, atol=1e-6
+    )

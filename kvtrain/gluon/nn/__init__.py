@@ -3,7 +3,7 @@
 
 from kvtrain.gluon.block import Block, HybridBlock
 from kvtrain.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, Swish
-from kvtrain.gluon.nn.basic import (
+from kvtrain.gluon.nn.basic_layers import (
     Dense,
     Dropout,
     Embedding,

@@ -31,6 +31,17 @@ def check_layout(layout: str, rank: int, layer: str) -> None:
         raise ConfigError(f"{layer}: layout={layout!r} is not supported; known: {known}")
 
 
+def channels_second(F: Any, x: Any) -> Any:
+    """(n, .., c) as (n, c, ..)."""
+    last = x.ndim - 1
+    return F.transpose(x, axes=(0, last, *range(1, last)))
+
+
+def channels_last(F: Any, x: Any) -> Any:
+    """(n, c, ..) as (n, .., c)."""
+    return F.transpose(x, axes=(0, *range(2, x.ndim), 1))
+
+
 class _Conv(HybridBlock):
     """What all convolutions share.
 
@@ -132,8 +143,15 @@ class _Conv(HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
         """See the class."""
+        options = self._kwargs
+        rank = len(options["kernel"])
+        turned = options["layout"] != LAYOUTS[rank][0]
+        if turned:  # the operators know channels in the second place
+            x, weight = channels_second(F, x), channels_second(F, weight)
+            options = {**options, "layout": LAYOUTS[rank][0]}
         given = (x, weight) if bias is None else (x, weight, bias)
-        out = getattr(F, self._op_name)(*given, **self._kwargs)
+        out = getattr(F, self._op_name)(*given, **options)
+        out = channels_last(F, out) if turned else out
         return out if self.act is None else self.act(out)
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvtrain.gluon.block import HybridBlock
-from kvtrain.gluon.nn.conv import LAYOUTS, check_layout, dims
+from kvtrain.gluon.nn.conv import LAYOUTS, channels_last, channels_second, check_layout, dims
 
 
 class _Pooling(HybridBlock):
@@ -48,7 +48,11 @@ class _Pooling(HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """See the class."""
-        return F.Pooling(x, **self._kwargs)
+        usual = LAYOUTS[self._rank][0]
+        if self._kwargs["layout"] == usual:
+            return F.Pooling(x, **self._kwargs)
+        out = F.Pooling(channels_second(F, x), **{**self._kwargs, "layout": usual})
+        return channels_last(F, out)
 
     def __repr__(self) -> str:
         k = self._kwargs

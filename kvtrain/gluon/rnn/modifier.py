@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvtrain.errors import ConfigError
-from kvtrain.gluon.parameter_dict import ParameterDict
+from kvtrain.gluon.parameter import ParameterDict
 from kvtrain.gluon.rnn import sequence
 from kvtrain.gluon.rnn.container import BidirectionalCell, SequentialRNNCell
 from kvtrain.gluon.rnn.rnn_cell import HybridRecurrentCell, RecurrentCell

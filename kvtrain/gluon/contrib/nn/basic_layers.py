@@ -8,7 +8,7 @@ from typing import Any
 
 from kvtrain import ndarray as nd
 from kvtrain.gluon.block import Block, HybridBlock
-from kvtrain.gluon.nn.basic import HybridSequential, Identity, Sequential
+from kvtrain.gluon.nn.basic_layers import HybridSequential, Identity, Sequential
 from kvtrain.gluon.nn.conv import dims
 from kvtrain.gluon.nn.norm import BatchNorm
 

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from kvtrain.gluon.block import HybridBlock
-from kvtrain.gluon.nn.basic import HybridSequential, Sequential
+from kvtrain.gluon.nn.basic_layers import HybridSequential, Sequential
 
 
 class Compose(Sequential):

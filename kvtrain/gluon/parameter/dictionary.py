@@ -12,8 +12,8 @@ from kvtrain import initializer as init_module
 from kvtrain import ndarray as nd
 from kvtrain.context import Context
 from kvtrain.errors import ConfigError, KVTrainError
-from kvtrain.gluon.constant import Constant
-from kvtrain.gluon.parameter import Parameter, maker_of
+from kvtrain.gluon.parameter.constant import Constant
+from kvtrain.gluon.parameter.single import Parameter, maker_of
 
 
 class ParameterDict:

@@ -16,7 +16,7 @@ from kvtrain.errors import (
     DeferredInitializationError,
     KVTrainError,
 )
-from kvtrain.gluon.stored_values import StoredValues, stored
+from kvtrain.gluon.parameter.stored_values import StoredValues, stored
 from kvtrain.initializer import InitDesc
 from kvtrain.kernels.stored import STORAGE, zeros_of
 from kvtrain.ndarray import NDArray

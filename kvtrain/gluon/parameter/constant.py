@@ -10,7 +10,7 @@ import numpy as np
 
 from kvtrain import initializer as init_module
 from kvtrain.context import cpu
-from kvtrain.gluon.parameter import Parameter
+from kvtrain.gluon.parameter.single import Parameter
 from kvtrain.ndarray import NDArray
 
 
