@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Four copies of a model's gradients summed by a ``local`` store (torch: by hand)."""
 
-import jobs
+import peers
 from rounds import elements, shapes_of
 
 
 def main():
-    parser = jobs.arguments(__doc__)
+    parser = peers.arguments(__doc__)
     parser.add_argument("--sizes", default="resnet50")
     parser.add_argument("--copies", type=int, default=4)
     options = parser.parse_args()
@@ -26,9 +26,9 @@ def main():
                 for copy in copies:
                     copy[i].copy_(out)
 
-        times = jobs.timed(run, 9)
+        times = peers.timed(run, 9)
     else:
-        mx = jobs.module(options.impl)
+        mx = peers.module(options.impl)
         kv = mx.kv.create("local")
         contexts = [mx.cpu(i) for i in range(options.copies)]
         copies = [[mx.nd.ones(s, ctx=ctx) for ctx in contexts] for s in shapes]
@@ -41,10 +41,10 @@ def main():
                 kv.pull(key, out=copies[key])
             mx.nd.waitall()
 
-        times = jobs.timed(run, 9)
-    found = jobs.median_and_least(times)
+        times = peers.timed(run, 9)
+    found = peers.median_and_least(times)
     moved = 4 * options.copies * elements(shapes)
-    jobs.show(
+    peers.show(
         options,
         f"local store {options.sizes} x {options.copies}",
         median_ms=round(found["median"] * 1e3, 3),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synchronous rounds: every worker pushes and pulls all keys (torch: all_reduce of each)."""
 
-import jobs
+import peers
 
 
 def shapes_of(name):
@@ -38,11 +38,11 @@ def elements(shapes):
 
 
 def with_a_store(options):
-    mx = jobs.module(options.impl)
+    mx = peers.module(options.impl)
     kv = mx.kv.create("dist_sync")
     if options.optimizer != "none":
         kv.set_optimizer(mx.optimizer.create(options.optimizer, learning_rate=0.1, momentum=0.9))
-    jobs.barrier(kv)
+    peers.barrier(kv)
     figures, first = {}, 0
     for name in options.sizes.split(","):
         shapes = shapes_of(name)
@@ -60,13 +60,13 @@ def with_a_store(options):
                 kv.pull(key, out=outs[i], priority=-i)
             mx.nd.waitall()
 
-        jobs.barrier(kv)
+        peers.barrier(kv)
         for grad in grads:  # MXNet pulls into the pushed array too: ones would grow
             grad[:] = 0
-        figures[name] = jobs.median_and_least(jobs.timed(round_, options.rounds))
-        jobs.barrier(kv)
-    jobs.report(**figures)
-    jobs.barrier(kv)
+        figures[name] = peers.median_and_least(peers.timed(round_, options.rounds))
+        peers.barrier(kv)
+    peers.report(**figures)
+    peers.barrier(kv)
 
 
 def with_gloo(options):
@@ -91,26 +91,26 @@ def with_gloo(options):
             for work in [dist.all_reduce(t, async_op=True) for t in targets]:
                 work.wait()
 
-        figures[name] = jobs.median_and_least(jobs.timed(round_, options.rounds))
-    jobs.report(**figures)
+        figures[name] = peers.median_and_least(peers.timed(round_, options.rounds))
+    peers.report(**figures)
     dist.barrier()
     dist.destroy_process_group()
 
 
 def main():
-    parser = jobs.arguments(__doc__)
+    parser = peers.arguments(__doc__)
     parser.add_argument("--sizes", default="resnet50")
     parser.add_argument("--optimizer", default="none", choices=("none", "sgd"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--flat", action="store_true", help="torch: all keys as one buffer")
     options = parser.parse_args()
-    if jobs.is_worker():
+    if peers.is_worker():
         return with_gloo(options) if options.impl == "torch" else with_a_store(options)
-    reports = jobs.run(options)
+    reports = peers.run(options)
     for name in options.sizes.split(","):
-        times = jobs.slowest(reports, name)
+        times = peers.slowest(reports, name)
         moved = 8 * elements(shapes_of(name))
-        jobs.show(
+        peers.show(
             options,
             f"round {name}" + (" flat" if options.flat else ""),
             optimizer=options.optimizer,

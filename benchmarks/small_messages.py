@@ -3,13 +3,13 @@
 
 import time
 
-import jobs
+import peers
 
 WINDOW = 64
 
 
 def with_a_store(options):
-    mx = jobs.module(options.impl)
+    mx = peers.module(options.impl)
     kv = mx.kv.create("dist_sync")
     keys = list(range(WINDOW))
     grads = [mx.nd.ones((10,)) for _ in keys]
@@ -27,12 +27,12 @@ def with_a_store(options):
         kv.pull(keys, out=outs)
         mx.nd.waitall()
 
-    blocking = jobs.median_and_least(jobs.timed(one, options.rounds, 100))
+    blocking = peers.median_and_least(peers.timed(one, options.rounds, 100))
     begin = time.perf_counter()
-    jobs.timed(many, options.rounds // 10, 0)
+    peers.timed(many, options.rounds // 10, 0)
     flowing = (options.rounds // 10) * WINDOW / (time.perf_counter() - begin)
-    jobs.report(blocking=blocking, in_flight=flowing)
-    jobs.barrier(kv)
+    peers.report(blocking=blocking, in_flight=flowing)
+    peers.barrier(kv)
 
 
 def with_gloo(options):
@@ -42,21 +42,23 @@ def with_gloo(options):
     dist.init_process_group("gloo")
     array = torch.ones(10)
     run = lambda: dist.all_reduce(array, op=dist.ReduceOp.MAX)  # noqa: E731
-    jobs.report(blocking=jobs.median_and_least(jobs.timed(run, options.rounds, 100)), in_flight=0)
+    peers.report(
+        blocking=peers.median_and_least(peers.timed(run, options.rounds, 100)), in_flight=0
+    )
     dist.barrier()
     dist.destroy_process_group()
 
 
 def main():
-    parser = jobs.arguments(__doc__)
+    parser = peers.arguments(__doc__)
     parser.set_defaults(workers=1)
     parser.add_argument("--rounds", type=int, default=2000)
     options = parser.parse_args()
-    if jobs.is_worker():
+    if peers.is_worker():
         return with_gloo(options) if options.impl == "torch" else with_a_store(options)
-    reports = jobs.run(options)
-    times = jobs.slowest(reports, "blocking")
-    jobs.show(
+    reports = peers.run(options)
+    times = peers.slowest(reports, "blocking")
+    peers.show(
         options,
         "10 elements",
         blocking_per_s=round(1 / times["median"]),

@@ -5,25 +5,25 @@ import os
 import statistics
 import time
 
-import jobs
+import peers
 
 
 def main():
-    parser = jobs.arguments(__doc__)
+    parser = peers.arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    if jobs.is_worker():
+    if peers.is_worker():
         if options.impl == "torch":
             import torch.distributed as dist
 
             dist.init_process_group("gloo")
             dist.barrier()
         else:
-            jobs.barrier(jobs.module(options.impl).kv.create("dist_sync"))
-        jobs.report(seconds=time.time() - float(os.environ["KVBENCH_BEGAN"]))
+            peers.barrier(peers.module(options.impl).kv.create("dist_sync"))
+        peers.report(seconds=time.time() - float(os.environ["KVBENCH_BEGAN"]))
         return
-    found = [max(one["seconds"] for one in jobs.run(options)) for _ in range(options.repeats)]
-    jobs.show(
+    found = [max(one["seconds"] for one in peers.run(options)) for _ in range(options.repeats)]
+    peers.show(
         options,
         "start to first barrier",
         median_s=round(statistics.median(found), 3),

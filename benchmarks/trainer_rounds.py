@@ -8,12 +8,12 @@ a step is what communication and the servers' optimizer cost. Backward is not in
 import statistics
 import time
 
-import jobs
+import peers
 from rounds import elements, shapes_of
 
 
 def work(options):
-    mx = jobs.module(options.impl)
+    mx = peers.module(options.impl)
     kv = mx.kv.create("dist_sync")
     shapes = shapes_of(options.sizes)
     params = mx.gluon.ParameterDict("net_")
@@ -27,28 +27,28 @@ def work(options):
             heads = [(p.data() * 2.0).sum() for p in params.values()]
         mx.autograd.backward(heads)
         mx.nd.waitall()
-        jobs.barrier(kv)
+        peers.barrier(kv)
         begin = time.perf_counter()
         trainer.step(kv.num_workers)
         mx.nd.waitall()
         if turn >= 3:
             times.append(time.perf_counter() - begin)
-    jobs.report(step={"median": statistics.median(times), "min": min(times)})
-    jobs.barrier(kv)
+    peers.report(step={"median": statistics.median(times), "min": min(times)})
+    peers.barrier(kv)
 
 
 def main():
-    parser = jobs.arguments(__doc__)
+    parser = peers.arguments(__doc__)
     parser.add_argument("--sizes", default="resnet50")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     if options.impl == "torch":
         parser.error("torch has no Trainer on a store")
-    if jobs.is_worker():
+    if peers.is_worker():
         return work(options)
-    times = jobs.slowest(jobs.run(options), "step")
+    times = peers.slowest(peers.run(options), "step")
     moved = 8 * elements(shapes_of(options.sizes))
-    jobs.show(
+    peers.show(
         options,
         f"trainer step {options.sizes}",
         median_ms=round(times["median"] * 1e3, 3),

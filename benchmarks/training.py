@@ -6,7 +6,7 @@ Each worker keeps its batch size. torch: DistributedDataParallel over gloo.
 
 import time
 
-import jobs
+import peers
 
 BLOCK, BLOCKS, WARM_UP = 25, 7, 15
 
@@ -27,13 +27,13 @@ def blocks(step, settle):
             step(i)
         settle()
         times.append((time.perf_counter() - begin) / BLOCK)
-    return jobs.median_and_least(times)
+    return peers.median_and_least(times)
 
 
 def with_a_store(options):
     import numpy as np
 
-    mx = jobs.module(options.impl)
+    mx = peers.module(options.impl)
     nn = mx.gluon.nn
     kv = mx.kv.create("dist_sync")
     mx.random.seed(1)
@@ -56,8 +56,8 @@ def with_a_store(options):
         out.backward()
         trainer.step(options.batch * kv.num_workers)
 
-    jobs.report(step=blocks(step, mx.nd.waitall))
-    jobs.barrier(kv)
+    peers.report(step=blocks(step, mx.nd.waitall))
+    peers.barrier(kv)
 
 
 def with_ddp(options):
@@ -82,21 +82,21 @@ def with_ddp(options):
         nn.functional.cross_entropy(net(x), y).backward()
         optimizer.step()
 
-    jobs.report(step=blocks(step, lambda: None))
+    peers.report(step=blocks(step, lambda: None))
     dist.barrier()
     dist.destroy_process_group()
 
 
 def main():
-    parser = jobs.arguments(__doc__)
+    parser = peers.arguments(__doc__)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--hybrid", action="store_true")
     parser.add_argument("--overlap", action="store_true", help="kvtrain: Trainer(overlap=True)")
     options = parser.parse_args()
-    if jobs.is_worker():
+    if peers.is_worker():
         return with_ddp(options) if options.impl == "torch" else with_a_store(options)
-    times = jobs.slowest(jobs.run(options), "step")
-    jobs.show(
+    times = peers.slowest(peers.run(options), "step")
+    peers.show(
         options,
         f"mlp batch {options.batch}" + (" overlap" if options.overlap else ""),
         median_ms=round(times["median"] * 1e3, 3),
