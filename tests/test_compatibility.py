@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import inspect
+import json
 import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+REFERENCE = Path(__file__).resolve().parent / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +41,45 @@ def test_the_page_lists_every_name_and_what_it_says_works_is_there(generator: An
     assert sorted(written) == sorted(names)
     gone = [n for n, s in written.items() if s.startswith("works") and not generator.exists(n)]
     assert not gone
+
+
+#: parameters whose defaults are written in another way and mean the same, by pattern of names
+SAME = {
+    "gluon.nn.*": {"layout", "strides", "padding", "dilation", "output_padding", "pool_size"},
+    "gluon.contrib.rnn.*": {"i2h_pad", "i2h_dilate", "h2h_dilate", "conv_layout"},
+    "gluon.data.vision.*": {"root"},
+    "test_utils.get_?tol": {"dtype"},
+    "kv.KVStore": {"handle"},  # made by kv.create
+}
+
+
+def test_signatures_are_mxnets(generator: Any) -> None:
+    facts = json.loads((REFERENCE / "mxnet_names.json").read_text())["signatures"]
+    wrong = []
+    for name, parameters in facts.items():
+        if generator.exists(name):
+            wrong += [f"{name}: {text}" for text in differences(name, parameters, generator)]
+    assert not wrong, "\n".join(wrong)
+
+
+def differences(name: str, parameters: list[list[Any]], generator: Any) -> Iterator[str]:
+    """What calls by MXNet's signature would notice."""
+    found = generator.resolve(name)
+    try:
+        mine = inspect.signature(found).parameters
+    except (TypeError, ValueError):
+        return
+    loose = any(p.kind is p.VAR_KEYWORD for p in mine.values())
+    same = {p for pattern, held in SAME.items() if fnmatchcase(name, pattern) for p in held}
+    shared = [p for p, _ in parameters if p in mine]
+    if [p for p in mine if p in shared] != shared:
+        yield f"the order is {list(mine)}, MXNet's {[p for p, _ in parameters]}"
+    for parameter, default in parameters:
+        if parameter not in mine:
+            if not loose and parameter not in same:
+                yield f"{parameter} is missing"
+        elif default is not None and parameter not in same:
+            ours = mine[parameter].default
+            theirs = float(default) if default in ("inf", "nan") else ast.literal_eval(default)
+            if ours is inspect.Parameter.empty or ours != theirs:
+                yield f"{parameter}={ours!r}, MXNet's default is {default}"

@@ -88,7 +88,9 @@ def rand_ndarray(
     ctx = ctx or default_context()
     if stype == "default":
         return array(np.random.uniform(-1, 1, shape), ctx=ctx, dtype=dtype or default_dtype())
-    return rand_sparse_ndarray(shape, stype, density, dtype, modifier_func=modifier_func)[0]
+    return rand_sparse_ndarray(shape, stype, density, dtype, modifier_func=modifier_func, ctx=ctx)[
+        0
+    ]
 
 
 def rand_sparse_ndarray(
@@ -97,9 +99,24 @@ def rand_sparse_ndarray(
     density: float | None = None,
     dtype: Any = None,
     distribution: Any = None,
+    data_init: float | None = None,
+    rsp_indices: Any = None,
     modifier_func: Callable[[Any], Any] | None = None,
+    shuffle_csr_indices: bool = False,
+    ctx: Context | None = None,
 ) -> Any:
     """A random ``csr`` or ``row_sparse`` array, and its parts.
+
+    Parameters
+    ----------
+    density : float, optional
+        About the share of elements, or rows, that are not 0.
+    data_init : float, optional
+        Their value, instead of a random one in [-1, 1).
+    rsp_indices : array, optional
+        Rows of a ``row_sparse`` array, instead of random ones.
+    distribution, shuffle_csr_indices
+        Take no part: elements lie anywhere, in order.
 
     Returns
     -------
@@ -109,11 +126,15 @@ def rand_sparse_ndarray(
     """
     density = np.random.rand() if density is None else density
     values = np.random.uniform(-1, 1, shape).astype(dtype or default_dtype())
+    if data_init is not None:
+        values[...] = data_init
     if modifier_func is not None:
         values = np.vectorize(modifier_func)(values).astype(values.dtype)
     kept = np.random.rand(*(shape[:1] if stype == "row_sparse" else shape)) < density
+    if stype == "row_sparse" and rsp_indices is not None:
+        kept = np.isin(np.arange(shape[0]), np.asarray(rsp_indices))
     values *= kept.reshape(kept.shape + (1,) * (values.ndim - kept.ndim))
-    made: Any = array(values, dtype=values.dtype).tostype(stype)
+    made: Any = array(values, ctx=ctx or default_context(), dtype=values.dtype).tostype(stype)
     if stype == "csr":
         return made, (made.indptr.asnumpy(), made.indices.asnumpy(), made.data.asnumpy())
     return made, (made.data.asnumpy(), made.indices.asnumpy())
@@ -170,14 +191,16 @@ def compare_optimizer(
     rtol: float = 1e-4,
     atol: float = 1e-5,
     compare_states: bool = True,
+    ntensors: int = 1,
 ) -> None:
     """Assert that one update of random weights is the same with two optimizers."""
-    weight = rand_ndarray(shape, w_stype, density=1, dtype=dtype)
-    grad = rand_ndarray(shape, g_stype, dtype=dtype)
-    both = [(opt, weight.copy(), grad.copy()) for opt in (opt1, opt2)]
-    states = [opt.create_state_multi_precision(0, held) for opt, held, _ in both]
-    for (opt, held, slope), state in zip(both, states, strict=True):
-        opt.update_multi_precision(0, held, slope, state)
-    if compare_states:
-        compare_ndarray_tuple(states[0], states[1], rtol, atol)
-    assert_almost_equal(both[0][1], both[1][1], rtol=rtol, atol=atol)
+    for index in range(ntensors):
+        weight = rand_ndarray(shape, w_stype, density=1, dtype=dtype)
+        grad = rand_ndarray(shape, g_stype, dtype=dtype)
+        both = [(opt, weight.copy(), grad.copy()) for opt in (opt1, opt2)]
+        states = [opt.create_state_multi_precision(index, held) for opt, held, _ in both]
+        for (opt, held, slope), state in zip(both, states, strict=True):
+            opt.update_multi_precision(index, held, slope, state)
+        if compare_states:
+            compare_ndarray_tuple(states[0], states[1], rtol, atol)
+        assert_almost_equal(both[0][1], both[1][1], rtol=rtol, atol=atol)

@@ -137,8 +137,40 @@ def methods_of(cls):
     }
 
 
+#: namespaces of functions written in Python, whose signatures say something
+WRITTEN = (
+    "autograd gluon gluon.nn gluon.rnn gluon.loss gluon.utils gluon.data gluon.data.vision "
+    "gluon.data.vision.transforms gluon.contrib.nn gluon.contrib.rnn gluon.contrib.data "
+    "gluon.contrib.estimator kv optimizer optimizer.contrib metric initializer lr_scheduler "
+    "context callback recordio monitor operator name attribute model runtime engine test_utils"
+).split()
+
+
+def signatures_of(names):
+    """``{name: [[parameter, default or None]]}``; a default as its repr if it is plain."""
+    found = {}
+    for space in [*WRITTEN, *CLASSES]:
+        if space.startswith("nd."):
+            continue
+        home = CLASSES.get(space) or importlib.import_module(MODULES[space])
+        for name, kind in names[space].items():
+            value = getattr(home, name, None)
+            target = value.__init__ if kind == "class" else value
+            if kind not in ("class", "function", "method") or not inspect.isroutine(target):
+                continue
+            parameters = inspect.signature(target).parameters.values()
+            plain = (int, float, str, bool, type(None), tuple)
+            found[f"{space}.{name}"] = [
+                [p.name, repr(p.default) if isinstance(p.default, plain) else None]
+                for p in parameters
+                if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in ("self", "cls")
+            ]
+    return found
+
+
 if __name__ == "__main__":
     found = {space: names_of(importlib.import_module(name)) for space, name in MODULES.items()}
     found |= {name: methods_of(cls) for name, cls in CLASSES.items()}
-    text = json.dumps({"version": mx.__version__, "names": found}, indent=0, sort_keys=True)
+    facts = {"version": mx.__version__, "names": found, "signatures": signatures_of(found)}
+    text = json.dumps(facts, indent=0, sort_keys=True)
     (Path(sys.argv[1]) / "mxnet_names.json").write_text(text + "\n")

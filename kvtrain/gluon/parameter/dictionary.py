@@ -189,23 +189,34 @@ class ParameterDict:
         loaded = nd.load(filename)
         if not isinstance(loaded, dict):
             raise KVTrainError(f"{filename}: holds arrays without names")
-        arrays = {
-            restore_prefix + name.removeprefix("arg:").removeprefix("aux:"): value
-            for name, value in loaded.items()
-        }
-        self.load_dict(arrays, ctx, allow_missing, ignore_extra, filename, cast_dtype, dtype_source)
+        self.load_dict(
+            loaded,
+            ctx,
+            allow_missing,
+            ignore_extra,
+            restore_prefix,
+            filename,
+            cast_dtype,
+            dtype_source,
+        )
 
     def load_dict(
         self,
-        arrays: dict[str, Any],
+        param_dict: dict[str, Any],
         ctx: Any = None,
         allow_missing: bool = False,
         ignore_extra: bool = False,
-        filename: str = "the dictionary",
+        restore_prefix: str = "",
+        filename: str | None = None,
         cast_dtype: bool = False,
         dtype_source: str = "current",
     ) -> None:
-        """Take values by name from a dictionary."""
+        """Take values by name from a dictionary; ``arg:`` and ``aux:`` before names are dropped."""
+        filename = filename or "the dictionary"
+        arrays = {
+            restore_prefix + name.removeprefix("arg:").removeprefix("aux:"): value
+            for name, value in param_dict.items()
+        }
         missing = [name for name in self.keys() if name not in arrays]
         if missing and not allow_missing:
             raise KVTrainError(
