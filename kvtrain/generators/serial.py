@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from kvtrain.generators.state import generators, unit_of
+from kvtrain.generators.state import generators, unit_double, unit_of
 
 Array = np.ndarray[Any, Any]
 
 
-def serial_unit(count: int) -> Array:
-    """`count` float32 numbers, uniform in [0, 1)."""
+def serial_unit(count: int, dtype: str = "float32") -> Array:
+    """`count` numbers of float32 or float64, uniform in [0, 1)."""
     with generators.lock:
+        if dtype == "float64":
+            return unit_double(generators.serial.words(2 * count))
         return unit_of(generators.serial.words(count))
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from kvtrain.ndarray import (
     arithmetic,
+    composed,
     control,
     dlpack,
     gradient,
+    internal,
     methods,
     namespace,
     random,
@@ -82,8 +84,12 @@ for _name, _function in _functions.items():
         globals()[_name] = _function
 sparse.install(globals())
 _functions["Custom"] = Custom
+_functions.update({f.__name__: f for f in (BatchNorm, Dropout, LeakyReLU, RNN, add_n, histogram)})
+BatchNorm_v1 = _functions["BatchNorm_v1"] = BatchNorm
+_functions["_contrib_SyncBatchNorm"] = composed.SyncBatchNorm
+_functions["_contrib_BatchNormWithReLU"] = composed.BatchNormWithReLU
 op = SimpleNamespace(**_functions)
-_internal = SimpleNamespace(**{n: f for n, f in _functions.items() if n.startswith("_")})
+_internal = SimpleNamespace(**internal.functions(_functions))
 linalg = family(_functions, "linalg")
 contrib = family(_functions, "contrib")
 image = family(_functions, "image")

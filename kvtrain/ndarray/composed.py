@@ -120,6 +120,27 @@ def BatchNorm(
     return [out, mean, NDArray(inverse.astype(var.dtype), var._ctx)]
 
 
+def SyncBatchNorm(*args: Any, ndev: int = 1, key: Any = None, **kwargs: Any) -> Any:
+    """BatchNorm: the statistics of one device, as `ndev` devices compute in one process here.
+
+    Signature of MXNet's contrib.SyncBatchNorm; `ndev` above 1 is refused, since statistics are
+    not shared between devices.
+    """
+    if ndev > 1:
+        raise OperatorError(f"SyncBatchNorm: ndev={ndev}; statistics are not shared; use ndev=1")
+    return BatchNorm(*args, **kwargs)
+
+
+def BatchNormWithReLU(*args: Any, **kwargs: Any) -> Any:
+    """BatchNorm followed by relu."""
+    for name in ("min_calib_range", "max_calib_range"):
+        kwargs.pop(name, None)
+    made = BatchNorm(*args, **kwargs)
+    first = made[0] if isinstance(made, list) else made
+    positive = invoke(find("relu"), [first], {})
+    return [positive, *made[1:]] if isinstance(made, list) else positive
+
+
 def RNN(
     data: NDArray,
     parameters: NDArray,

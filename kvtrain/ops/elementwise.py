@@ -45,6 +45,7 @@ def _binary(
         return forward(xp, lhs, rhs)
 
     op(name, vjp=vjp, aliases=aliases, doc=doc)(run)
+    _BOTH.add(name)
     _scalar(f"_{name}_scalar", forward, left, False)
     _scalar(f"_r{name}_scalar", forward, right, True)
 
@@ -67,7 +68,33 @@ def _scalar(
         number = data.dtype.type(scalar)
         return forward(xp, number, data) if reverse else forward(xp, data, number)
 
-    op(name, vjp=vjp, public=False, doc=f"{name} with a number.")(run)
+    doc = f"{name.strip('_')} with a number."
+    op(name, vjp=vjp, public=False, aliases=_other_names(name), doc=doc)(run)
+
+
+#: our name -> MXNet's of the forms with a number, where they differ
+_SHORT = {
+    "add": "plus",
+    "subtract": "minus",
+    "multiply": "mul",
+    "divide": "div",
+    "modulo": "mod",
+}
+
+
+def _other_names(name: str) -> tuple[str, ...]:
+    """MXNet's names: ``_rminus_scalar`` and ``_RMinusScalar`` for ``_rsubtract_scalar``."""
+    stem = name.removeprefix("_").removesuffix("_scalar")
+    turned = "r" if stem.removeprefix("r") in _BOTH and stem not in _BOTH else ""
+    known = stem.removeprefix(turned)
+    short = _SHORT.get(known, known)
+    camel = "".join(part.capitalize() for part in (turned, *short.split("_"))) + "Scalar"
+    names = (f"_{turned}{short}_scalar", f"_{camel}")
+    return tuple(n for n in names if n != name)
+
+
+#: operators that have been given both forms
+_BOTH: set[str] = set()
 
 
 def _compare(name: str) -> Callable[..., Any]:
