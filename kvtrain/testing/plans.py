@@ -9,7 +9,7 @@ doubled or reordered one changes the bits of a sum.
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,9 @@ class Plan:
     staleness: int | None = None
     #: description of the codec of every key; empty: none
     compression: str = ""
+    #: what a worker pushes depends on the weights that it has read at the step's start
+    reads: bool = False
+    on_worker_loss: str = "abort"
     #: servers beside the primary that hold each shard
     replicas: int = 0
     shards: int = 8
@@ -104,7 +107,8 @@ class Plan:
         if rng.random() < 0.4 and not plan.barriers:
             plan.steps = [rng.randint(1, most) for _ in range(workers)]
         plan._draw_faults(rng)
-        if rng.random() < 0.15:
+        plan.reads = plan.sync and rng.random() < 0.5
+        if rng.random() < 0.15 and plan.on_worker_loss != "restart":
             kind = rng.choice(({"type": "2bit"}, {"type": "1bit"}, {"type": "topk", "ratio": 0.3}))
             codec = compression.create(kind)
             assert codec is not None
@@ -129,7 +133,13 @@ class Plan:
                 seconds = self.dead_after * rng.uniform(1.5, 2.0)
             fault = Fault(kind, "server", rng.uniform(0.0, last), rng.random(), seconds)
             self.faults.append(fault)
-        if rng.random() < 0.1:
+        if rng.random() < 0.25 and self.sync and self.optimizer:
+            self.on_worker_loss = "restart"
+            for _ in range(rng.randint(1, 3)):
+                when = rng.uniform(0.0, last)
+                self.faults.append(Fault("kill", "worker", when, rng.random()))
+        elif rng.random() < 0.1:
+            self.on_worker_loss = rng.choice(("abort", "shrink"))
             self.faults.append(Fault("kill", "worker", rng.uniform(0.0, 4.0), rng.random()))
         self.kernels = self.replicas > 0 and rng.random() < 0.15
 
@@ -161,6 +171,10 @@ class Plan:
         scale = 10.0 ** rng.integers(-3, 4, size)
         return (rng.standard_normal(size) * scale).astype(np.float32)
 
+    def blend(self, payload: Array, weight: Array) -> Array:
+        """What is pushed: the payload, and something of what was read."""
+        return payload + np.float32(0.125) * weight if self.reads else payload
+
     def rate(self, rank: int, step: int) -> float | None:
         """Learning rate that a worker sets before a step's pushes."""
         if not (self.optimizer and self.hyper) or (self.seed + rank + step) % 3:
@@ -190,8 +204,12 @@ class Plan:
                 if n == 0:
                     rates = [self.rate(rank, step) for rank in live]
                     lr = next((rate for rate in rates if rate is not None), lr)
+                if n == 0:
+                    base = weight
                 parts = [
-                    received[rank](self.payload(store, key, rank, step, n)[low:high])
+                    received[rank](
+                        self.blend(self.payload(store, key, rank, step, n)[low:high], base)
+                    )
                     for rank in live
                 ]
                 weight = apply(weight, parts, lr if self.optimizer else None)
@@ -236,10 +254,16 @@ def total(parts: list[Array]) -> Array:
 Ask = Generator[tuple[str, Any], Any, None]
 
 
-def program(plan: Plan, rank: int, seen: dict[tuple[int, int], list[Array]]) -> Ask:
+def program(
+    plan: Plan,
+    rank: int,
+    seen: dict[tuple[int, int], list[Array]],
+    resume: Callable[[int], int] = lambda store: 0,
+) -> Ask:
     """What a worker does: yields ("submit", request) -> id and ("wait", id) -> value.
 
-    Values that it pulled are appended to `seen` by (store, key).
+    `resume` says in which step it goes on in a store. Values that it pulled are appended to
+    `seen` by (store, key).
     """
 
     def call(request: r.Request) -> Ask:
@@ -254,8 +278,11 @@ def program(plan: Plan, rank: int, seen: dict[tuple[int, int], list[Array]]) -> 
         firsts = tuple(plan.first(store, key, rank) for key in range(len(sizes)))
         yield from call(r.InitRequest(store, plan.specs(store), firsts))
     late: list[int] = []
-    for step in range(plan.steps[rank]):
+    starts = [resume(store) for store in range(len(plan.stores))]
+    for step in range(min(starts), plan.steps[rank]):
         for store in range(len(plan.stores)):
+            if step < starts[store]:
+                continue
             if plan.staleness is None:
                 yield from _one_step(plan, rank, step, store, seen, call)
             else:
@@ -271,9 +298,17 @@ def _one_step(plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any
         yield from call(r.SetHyperRequest(store, "learning_rate", rate))
     waiting: list[tuple[int, int, Array]] = []
     pushed: list[int] = []
+    read: dict[int, Array] = {}
+    if plan.reads:
+        keys = plan.order(rank, step, store)
+        outs = [np.empty(plan.stores[store][key], np.float32) for key in keys]
+        yield from call(r.PullRequest(store, tuple(f"k{key}" for key in keys), tuple(outs)))
+        read = dict(zip(keys, outs, strict=True))
     for n in range(plan.pushes):
         for key in plan.order(rank, step, store):
             array = plan.payload(store, key, rank, step, n)
+            if plan.reads:
+                array = plan.blend(array, read[key])
             out = np.empty_like(array)
             if plan.one_trip:
                 request = r.PushRequest(store, (f"k{key}",), (array,), (out,))

@@ -37,6 +37,8 @@ class Witness:
         self._log: dict[tuple[int, Epoch, int], LogEntry] = {}
         #: async: (chunk, rank) -> last sequence number in a record
         self._last: dict[tuple[ChunkId, int], int] = {}
+        #: the step that each chunk is in, and the weights at its start
+        self._begun: dict[ChunkId, tuple[int, Array]] = {}
         #: (chunk, rank) -> what arrives of that worker's next contribution
         self._received: dict[tuple[ChunkId, int], Received] = defaultdict(
             lambda: Received(plan.compression)
@@ -72,6 +74,9 @@ class Witness:
         assert ranks == tuple(sorted(set(ranks))), f"I5: members {ranks}"
         store, key = self.key_of(chunk)
         low, high = self.entries[chunk.key].bounds(chunk.part)
+        if chunk not in self._begun or self._begun[chunk][0] != record.round.step:
+            self._begun[chunk] = (record.round.step, self.states_of(chunk)[-1])
+        base = self._begun[chunk][1]
         parts = []
         for node in record.members:
             name = (chunk, record.round, node.rank)
@@ -83,7 +88,7 @@ class Witness:
                 assert record.round.n == last + 1, f"I9: {name} after number {last}"
                 self._last[(chunk, node.rank)] = record.round.n
             sent = plan.payload(store, key, node.rank, step, n)[low:high]
-            parts.append(self._received[(chunk, node.rank)](sent))
+            parts.append(self._received[(chunk, node.rank)](plan.blend(sent, base)))
         for node, array, sent in zip(record.members, record.arrays or (), parts, strict=False):
             assert array is not None
             name = (chunk, record.round, node.rank)

@@ -57,6 +57,12 @@ class Process:
         self.clocks: dict[int, int] = {}
         self.ticks = 0
 
+    def begins_at(self, store: int) -> int:
+        """Where the program goes on; it has passed the barriers of before."""
+        step: int = self.core.resume_step_of(store)
+        self.barriers[store] = step
+        return step
+
 
 class World(Protocol):
     """What the room needs of the simulation around it."""
@@ -100,6 +106,7 @@ class Room:
             resend_after=1.0,
             resend_longest=4.0,
             replicas=plan.replicas,
+            on_worker_loss=plan.on_worker_loss,
             suspect_after=3.0,
             dead_after=plan.dead_after,
         )
@@ -148,7 +155,7 @@ class Room:
             core = kind(identity, 1000 + number, self.settings, sim.now, ScribblingMemory())
         process = Process(role, rank, token, core)
         if role == Role.WORKER:
-            process.program = program(plan, rank, process.seen)
+            process.program = program(plan, rank, process.seen, process.begins_at)
         self.processes.append(process)
         self._current[(role, rank)] = process
         return process
@@ -219,8 +226,10 @@ class Room:
         victim = victims[int(fault.pick * len(victims))]
         match fault.kind:
             case "kill" if role == Role.WORKER or self._may_lose(victim):
+                if self._plan.on_worker_loss == "restart" and not victim.core.welcomed:
+                    return
                 sim.note(f"kill {victim.name}")
-                if role == Role.WORKER:
+                if role == Role.WORKER and self._plan.on_worker_loss != "restart":
                     sim.witness.lost = True
                 self.exit(victim, -9)
             case "pause":

@@ -74,6 +74,8 @@ class Member:
     #: set when it left: per store the first step without it (a store not named: 0)
     until: tuple[StoreClock, ...] | None = None
     lost: bool = False
+    #: takes the place of a lost incarnation and is not told yet where to go on
+    resuming: bool = False
 
     @property
     def gone(self) -> bool:

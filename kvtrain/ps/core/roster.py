@@ -33,6 +33,8 @@ class Node:
     #: a server that hands its shards over and ends (R18)
     draining: bool = False
     drain_until: float = 0.0
+    #: where a worker goes on that takes a lost one's place
+    resume: tuple[StoreClock, ...] | None = None
 
     def is_here(self) -> bool:
         """Whether it takes part and is to be told things."""

@@ -145,14 +145,20 @@ class SyncLedger(Ledger):
         held = waiting.parts.get(node.rank) if waiting else None
         return held is not None and held.node == node
 
-    def drop(self, node: NodeId) -> None:
-        """Forget what a lost incarnation contributed to open rounds (R24)."""
+    def drop(self, rank: int, keep: NodeId | None) -> None:
+        """Forget what lost incarnations of a rank contributed to open rounds (R24)."""
         for round_ in list(self.open):
             parts = self.open[round_].parts
-            if node.rank in parts and parts[node.rank].node == node:
-                del parts[node.rank]
+            if rank in parts and parts[rank].node != keep:
+                del parts[rank]
                 if not parts:
                     del self.open[round_]
+
+    def has_counted(self, node: NodeId, round_: Round) -> bool:
+        """Whether this contribution is in a record; one of an earlier incarnation counts too:
+        its successor repeats the same rounds (R25, R26)."""
+        last = self.counted.get(node.rank)
+        return last is not None and last.incarnation <= node.incarnation and round_ <= last.round
 
     def overdue(self, before: float, live: Live) -> Iterator[tuple[Round, float, tuple[int, ...]]]:
         """(round, since, missing ranks) of rounds that have been open since `before`."""
@@ -207,9 +213,11 @@ class AsyncLedger(Ledger):
         """Whether this push waits for earlier ones."""
         return round_.n in self.stash.get((node.rank, node.incarnation), {})
 
-    def drop(self, node: NodeId) -> None:
-        """Forget what a lost incarnation left in the window."""
-        self.stash.pop((node.rank, node.incarnation), None)
+    def drop(self, rank: int, keep: NodeId | None) -> None:
+        """Forget what lost incarnations of a rank left in the window."""
+        for place in [p for p in self.stash if p[0] == rank]:
+            if keep is None or place[1] != keep.incarnation:
+                del self.stash[place]
 
     def _last(self, node: NodeId) -> int:
         last = self.counted.get(node.rank)

@@ -34,6 +34,8 @@ class Welcome(Message):
     node: NodeId
     table: Table
     settings: Plain
+    #: a worker that takes a lost one's place: the step it goes on in, by store
+    resume: tuple[StoreClock, ...] | None = None
 
 
 @message(3, Role.SERVER, Role.WORKER, by=(Role.SCHEDULER, Role.SERVER))
@@ -70,10 +72,22 @@ class TableUpdate(Message):
     table: Table
 
 
+@dataclass(frozen=True, slots=True)
+class SeenStep:
+    """The highest step of a store of which something of `node`'s rank is in a record."""
+
+    node: NodeId
+    store: int
+    step: int
+
+
 @message(43, Role.SCHEDULER)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed(Message):
     """The table of `epoch` is installed here."""
+
+    #: servers: the highest step that their shards have seen of each member that resumes
+    seen: tuple[SeenStep, ...] = ()
 
 
 @message(44, Role.SCHEDULER)

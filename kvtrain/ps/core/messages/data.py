@@ -50,6 +50,8 @@ class ChunkRead(NamedTuple):
     after: Round | None = None
     #: lowest clock that every live worker must have told; -1: none
     gate: int = -1
+    #: the weights from before the first round of this step (PROTOCOL R25); -1: the present ones
+    cut: int = -1
 
 
 class ChunkVersion(NamedTuple):

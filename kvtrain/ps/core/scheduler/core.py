@@ -76,7 +76,8 @@ class SchedulerCore(Status, Checkpoints):
             case m.Heartbeat():
                 return self._on_heartbeat(node, message, now)
             case m.Installed():
-                return self._on_installed(node, message, now)
+                effects = self._on_installed(node, message, now)
+                return effects + self._on_resume_steps(node, message, now)
             case m.OpenStore():
                 return self._checked(node, message, now, self._on_open_store)
             case m.Declare():

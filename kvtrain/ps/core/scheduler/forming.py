@@ -30,16 +30,27 @@ class Forming(Shards):
             known.last_seen = now
             known.provisional = sender
             return self._welcome_again(known)
+        gone = token in self.roster.exited or (known is not None and hello.role == Role.WORKER)
+        if gone and self.phase is Phase.RUNNING:
+            # a late word of a process that is no more must not take its successor's place
+            return [Send(sender, m.Refused(reason="this process was declared dead"))]
         role = Role(hello.role)
         count = self.settings.workers if role is Role.WORKER else self.settings.servers
         if role not in (Role.WORKER, Role.SERVER):
             return [Send(sender, m.Refused(reason=f"role {role.name.lower()} does not join"))]
-        running = self.phase is Phase.RUNNING and role is Role.SERVER
+        running = self.phase is Phase.RUNNING and (
+            role is Role.SERVER or self._awaited(hello) is not None
+        )
         if self.phase is not Phase.FORMING and not running:
             reason = f"the job is {self.phase.value}; nobody can join it any more"
             if self.failure is not None:
                 reason = f"the job has failed: {self.failure}"
             return [Send(sender, m.Refused(reason=reason))]
+        awaited = self._awaited(hello) if role is Role.WORKER else None
+        if awaited is not None:
+            node = self.roster.join(sender, token, awaited, hello, now)
+            welcome: list[Effect] = [self._journal_node(node), Send(sender, m.HeartbeatAck())]
+            return welcome + self._successor(node, now)
         rank = self.roster.free_rank(role, hello.rank, count)
         if rank is None:
             return [Send(sender, m.Refused(reason=self._why_no_rank(role, hello.rank, count)))]
@@ -56,6 +67,14 @@ class Forming(Shards):
         if not self._who_is_missing():
             effects += self._form(now)
         return effects
+
+    def _awaited(self, hello: m.Hello) -> NodeId | None:
+        """Whose place a worker that says Hello in a running job takes."""
+        raise NotImplementedError
+
+    def _successor(self, node: Node, now: float) -> list[Effect]:
+        """The process in a lost worker's place has said Hello."""
+        raise NotImplementedError
 
     def _why_no_rank(self, role: Role, wanted: int, count: int) -> str:
         name = role.name.lower()
@@ -93,7 +112,11 @@ class Forming(Shards):
     def _welcome(self, node: Node) -> Send:
         assert self.table is not None
         welcome = m.Welcome(
-            epoch=self.epoch, node=node.id, table=self.table, settings=self.settings.to_plain()
+            epoch=self.epoch,
+            node=node.id,
+            table=self.table,
+            settings=self.settings.to_plain(),
+            resume=node.resume,
         )
         return Send(node.provisional, welcome)
 
@@ -101,7 +124,8 @@ class Forming(Shards):
         """A repeated Hello: the answer was lost, or there is none yet."""
         if self.failure is not None:
             return [Send(node.provisional, m.Refused(reason=f"the job has failed: {self.failure}"))]
-        if self.table is not None and (node.id.role == Role.SERVER or self._formed):
+        told = node.id.role == Role.SERVER or (self._formed and not self._is_resuming(node))
+        if self.table is not None and told:
             return [self._welcome(node)]
         return [Send(node.provisional, m.HeartbeatAck())]
 
@@ -117,6 +141,10 @@ class Forming(Shards):
             return []
         self._formed = True
         return [self._welcome(n) for n in self.roster.of_role(Role.WORKER)]
+
+    def _is_resuming(self, node: Node) -> bool:
+        """Whether it is not known yet where this worker goes on."""
+        return any(r.id == node.id for r in self._resuming.values())
 
     def _journal_node(self, node: Node) -> Journal:
         hello = node.hello

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kvtrain.errors import (
     DeadlineExceeded,
     JobError,
@@ -18,12 +16,12 @@ from kvtrain.ps.core.membership import (
     Role,
 )
 from kvtrain.ps.core.roster import Node
-from kvtrain.ps.core.scheduler.agreements import Agreements
 from kvtrain.ps.core.scheduler.shards import TRIES
 from kvtrain.ps.core.scheduler.state import Phase
+from kvtrain.ps.core.scheduler.workers import WorkerLosses
 
 
-class Liveness(Agreements):
+class Liveness(WorkerLosses):
     """The scheduler judges; everybody else obeys the table."""
 
     def _on_heartbeat(self, node: Node, message: m.Heartbeat, now: float) -> list[Effect]:
@@ -124,13 +122,16 @@ class Liveness(Agreements):
                 return self._finish(now)
             if not self.roster.of_role(Role.WORKER):
                 return []
-        if start.role == Role.SERVER and self.phase is Phase.RUNNING:
-            return self._replacement_lost(start, f"{name} {how} before it joined the job")
+        awaited = start.role == Role.SERVER or start.rank in self._resuming
+        if self.phase is Phase.RUNNING and awaited:
+            return self._replacement_lost(start, f"{name} {how} before it joined the job", now)
         return self._fail(JobError(f"{name} {how} before it joined the job"), now)
 
-    def _replacement_lost(self, start: m.PeerStarted, story: str) -> list[Effect]:
-        """A server that was to replace another one: try again, a few times."""
+    def _replacement_lost(self, start: m.PeerStarted, story: str, now: float) -> list[Effect]:
+        """A process that was to replace another one: try again, a few times."""
         self._tries += 1
+        if self._tries > TRIES and start.role == Role.WORKER:
+            return self._fail(WorkerLost(story), now)
         effects: list[Effect] = [Note(story)]
         if self._tries <= TRIES:
             again = m.StartProcess(role=start.role, rank=start.rank, replaces=start.launch_token)
@@ -143,13 +144,9 @@ class Liveness(Agreements):
         effects: list[Effect] = []
         node.exited = node.dead = True
         if node.id.role == Role.WORKER:
-            if self.table is not None:
-                member = self.table.member(node.id.rank)
-                assert member is not None
-                self._counter += 1
-                self.table = self.table.with_member(self.epoch, replace(member, lost=True))
-                effects.append(self._journal_table())
-            return effects + self._fail(WorkerLost(f"lost {story}"), now)
+            if self.table is None:
+                return effects + self._fail(WorkerLost(f"lost {story}"), now)
+            return effects + self._worker_lost(node, story, now)
         if self.table is None:
             return effects + self._fail(ServerLost(f"lost {story}"), now)
         if self.table.server(node.id) is None:

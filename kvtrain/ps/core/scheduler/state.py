@@ -41,6 +41,17 @@ class Election:
     held: dict[NodeId, int] = field(default_factory=dict)
 
 
+@dataclass(slots=True, eq=False)
+class Resuming:
+    """A worker whose successor is awaited or not told yet where to go on."""
+
+    id: NodeId
+    #: the process, once it has said Hello
+    node: Node | None = None
+    #: server -> (its table, steps seen of that rank by store)
+    seen: dict[NodeId, tuple[Epoch, dict[int, int]]] = field(default_factory=dict)
+
+
 class SchedulerState:
     """The state of a scheduler; the parts of the role are stacked on it."""
 
@@ -67,6 +78,10 @@ class SchedulerState:
         self._tries = 0
         #: shards whose primary is gone
         self._elections: dict[int, Election] = {}
+        #: rank -> a lost worker's place that is to be taken
+        self._resuming: dict[int, Resuming] = {}
+        #: rank -> (sum of the clocks it died at, deaths without progress)
+        self._deaths: dict[int, tuple[int, int]] = {}
         #: learners that their primary waits for already: shard -> (view, learner)
         self._in_sync: dict[int, tuple[Epoch, NodeId]] = {}
         self._in_sync_at: float | None = None

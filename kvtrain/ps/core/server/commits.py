@@ -34,7 +34,10 @@ class Commits(Cuts):
         ledger = chunk.ledger
         while self._is_settled(chunk) and not chunk.shard.sealed:
             if isinstance(ledger, SyncLedger):
+                last = ledger.last_closed
                 parts = ledger.ready(self._live_of(chunk.entry.store))
+                if parts is not None:
+                    self._keep(chunk, last, parts[0].round)
             else:
                 parts = _next_push(ledger)
             if parts is None:

@@ -70,6 +70,11 @@ class Contributions(Commits):
                 f"key {chunk.entry.spec.name!r}: an async store applies each push by an optimizer, "
                 "and none was set; call kv.set_optimizer(...) before the first push"
             )
+        if without and self.settings.on_worker_loss == "restart":
+            raise JobError(
+                f"key {chunk.entry.spec.name!r}: --on-worker-loss restart needs weights on the "
+                "servers, and the store has no optimizer; set update_on_kvstore=True"
+            )
         self._account.hold(part.array)
         standing = chunk.ledger.accept(part, now)
         if standing is not Standing.NEW:

@@ -62,6 +62,9 @@ class Learners(Replica):
         for chunk_id in sorted(shard.chunks):
             chunk = self._chunks[chunk_id]
             arrays, extra = chunk.stored.image()
+            if chunk.kept is not None:
+                arrays.append(chunk.kept)
+                extra["kept"] = True
             if size and size + sum(int(a.nbytes) for a in arrays) > FULL:
                 packs.append(([], []))
                 size = 0
@@ -165,6 +168,9 @@ class Learners(Replica):
         chunk = self._make_chunk(given.chunk, given.key, given.sync, nothing, arrays[0].nbytes)
         stored, ledger = chunk.stored, chunk.ledger
         stored.version = given.version
+        if given.image.get("kept"):
+            chunk.kept = arrays[-1].copy()
+            arrays = arrays[:-1]
         stored.restore(arrays, given.image)
         stored.optimizer_number = given.optimizer_number
         stored.base_version = given.base_version

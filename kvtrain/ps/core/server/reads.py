@@ -30,6 +30,7 @@ class Reads(ServerState):
             if self._takes(sender, chunk.shard, read.view, now):
                 after = read.after if read.after is not None else Round(-1, 0)
                 reader = Reader(sender, message.request, after, read.gate, message.step, now)
+                reader.cut = read.cut
                 if chunk.entry.row_parts:
                     raise RemoteProtocolError(f"Pull of {read.chunk}: its key is row-sparse")
                 self._read(chunk, reader)
@@ -50,7 +51,8 @@ class Reads(ServerState):
                 raise RemoteProtocolError(f"RowPull of {read.chunk}: its key is dense")
             check_ids(chunk.entry, read.chunk.part, ids, "RowPull")
             after = read.after if read.after is not None else Round(-1, 0)
-            reader = Reader(sender, message.request, after, read.gate, message.step, now, ids)
+            reader = Reader(sender, message.request, after, read.gate, message.step, now)
+            reader.rows = ids
             self._read(chunk, reader)
         return []
 
@@ -81,6 +83,9 @@ class Reads(ServerState):
         if isinstance(stored, StoredRows):
             assert reader.rows is not None
             value = stored.read(np.asarray(reader.rows))
+        elif reader.cut >= 0 and self._closed_in(chunk, reader.cut):
+            assert chunk.kept is not None
+            value = chunk.kept.copy()
         else:
             value = stored.committed(self._may_lend(chunk, reader.node))
         counters = store.counters
@@ -88,6 +93,20 @@ class Reads(ServerState):
         counters["bytes_out"] += int(value.nbytes)
         read = m.ChunkVersion(chunk=stored.id, view=chunk.shard.view, version=stored.version)
         self._replies.value(reader.node, entry.store, reader.request, read, value)
+
+    def _closed_in(self, chunk: Chunk, cut: int) -> bool:
+        """Whether a round of that step has closed here and what was before it is kept."""
+        ledger = chunk.ledger
+        if not isinstance(ledger, SyncLedger) or ledger.last_closed is None or chunk.kept is None:
+            return False
+        return ledger.last_closed.step >= cut
+
+    def _keep(self, chunk: Chunk, last: Round | None, round_: Round) -> None:
+        """The first round of a step is about to change the weights (R25)."""
+        if self.settings.on_worker_loss != "restart" or isinstance(chunk.stored, StoredRows):
+            return
+        if last is None or round_.step > last.step:
+            chunk.kept = chunk.stored.committed()
 
     def _count_read(self, chunk: Chunk, reader: Reader) -> None:
         """What statistics say about staleness, by the first chunk of each key."""

@@ -103,6 +103,8 @@ class Replica(Restoring):
         stored.hyper_seen = {s.rank: (s.incarnation, s.number) for s in entry.seen}
         for array in () if entry.result else arrays[:1]:
             check_first(chunk.entry, stored.id, array, "record")
+        if isinstance(chunk.ledger, SyncLedger):
+            self._keep(chunk, chunk.ledger.last_closed, entry.round)
         optimizers = chunk.shard.optimizers.get(entry.store)
         if entry.result:
             if optimizers is not None and stored.optimizer_number != optimizers.number:

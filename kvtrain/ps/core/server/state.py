@@ -20,7 +20,16 @@ from kvtrain.ps.core.delivery import Outbox
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.joining import Identity, Joining
 from kvtrain.ps.core.log import Peer, ShardLog
-from kvtrain.ps.core.membership import NO_EPOCH, SCHEDULER, Epoch, NodeId, Role, Round, Table
+from kvtrain.ps.core.membership import (
+    NO_EPOCH,
+    SCHEDULER,
+    Epoch,
+    Member,
+    NodeId,
+    Role,
+    Round,
+    Table,
+)
 from kvtrain.ps.core.memory import HeapMemory, Memory
 from kvtrain.ps.core.replies import Replies
 from kvtrain.ps.core.rounds import AsyncLedger, Part, SyncLedger
@@ -46,6 +55,8 @@ class Reader:
     #: the reader's own clock, and when it came
     clock: int = 0
     since: float = 0.0
+    #: the weights from before this step's first round are wanted; -1: the present ones
+    cut: int = -1
     #: numbers of the rows that are wanted; None: all of a dense chunk
     rows: np.ndarray[Any, Any] | None = None
 
@@ -65,6 +76,8 @@ class Chunk:
     read_by: dict[int, int] = field(default_factory=dict)
     #: whom the record in the making counts; None: everything is committed (R6)
     pending: list[Part] | None = None
+    #: restart: the weights from before the first round of the last step that closed (R25)
+    kept: np.ndarray[Any, Any] | None = None
     #: counted contributions that were repeated before their record was committed
     late: list[Part] = field(default_factory=list)
 
@@ -179,6 +192,8 @@ class ServerState:
         #: shards of which another server owes an answer
         self._owing: set[int] = set()
         self._ship_at: float | None = None
+        #: of the installed table
+        self._members: tuple[Member, ...] = ()
         self._handing_over = False
         self._drain_until = 0.0
         #: shards of which the scheduler was told that they may be given away

@@ -75,12 +75,17 @@ class Tables(Learners):
         self._live.clear()
         for shard, info in zip(self._shards, table.shards, strict=True):
             self._install_shard(shard, info, now)
-        for member in table.members:
-            if member.lost:
-                for chunk_id in list(self._open):
-                    self._chunks[chunk_id].ledger.drop(member.node)
-                    self._mark(chunk_id, self._chunks[chunk_id])
-                self._account.recount(chunk.ledger for chunk in self._chunks.values())
+        before, self._members = self._members, table.members
+        if before != table.members:
+            for chunk_id, chunk in self._chunks.items():
+                for member in table.members:
+                    # nothing of a lost incarnation stays open (R24, R26)
+                    chunk.ledger.drop(member.node.rank, None if member.lost else member.node)
+                self._mark(chunk_id, chunk)
+            self._account.recount(chunk.ledger for chunk in self._chunks.values())
+            here = {member.node for member in table.members if not member.lost}
+            for key in [k for k in self._early if k[0] not in here]:
+                del self._early[key]
         for chunk_id in sorted(self._open):
             self._close_what_can_be(self._chunks[chunk_id])
         for number in self._stores:
@@ -159,7 +164,16 @@ class Tables(Learners):
 
     def _installed(self) -> Send:
         assert self.table is not None
-        return Send(SCHEDULER, m.Installed(epoch=self._told_epoch()))
+        resuming = [member.node for member in self.table.members if member.resuming]
+        seen: dict[tuple[NodeId, int], int] = {}
+        for chunk in self._chunks.values() if resuming else ():
+            for node in resuming:
+                last = chunk.ledger.counted.get(node.rank)
+                if chunk.shard.decides and last is not None:
+                    place = (node, chunk.entry.store)
+                    seen[place] = max(seen.get(place, 0), last.round.step)
+        steps = tuple(m.SeenStep(node, store, step) for (node, store), step in sorted(seen.items()))
+        return Send(SCHEDULER, m.Installed(epoch=self._told_epoch(), seen=steps))
 
     # ---- fences ----------------------------------------------------------------------------
 

@@ -47,6 +47,8 @@ class WorkerCore(JoiningAndEnding):
         match message:
             case m.Welcome():
                 return self._on_welcome(message, now)
+            case m.Refused() if self.table is not None:
+                return self._on_refused(message)
             case m.Refused() | m.HeartbeatAck():
                 return self._joined(self.joining.on_answer(message, now))
             case m.TableUpdate():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from kvtrain.errors import (
     JobStopped,
+    WorkerLost,
     from_wire,
 )
 from kvtrain.ps.core import messages as m
@@ -27,6 +28,7 @@ class JoiningAndEnding(Routing):
             self.settings = JobSettings.from_plain(message.settings)
             self._outbox = Outbox(self.settings.resend_after, self.settings.resend_longest)
             self.joining.welcomed(message.node, self.settings, now)
+            self.resume = message.resume
             self._install(message.table, now)
             effects.append(Complete(JOIN))
         return [Send(SCHEDULER, m.Installed(epoch=self.epoch)), *effects]
@@ -40,6 +42,10 @@ class JoiningAndEnding(Routing):
         self._outbox.answered("table")
         self.joining.heard = now
         return [Send(SCHEDULER, m.Installed(epoch=self.epoch)), *effects]
+
+    def _on_refused(self, message: m.Refused) -> list[Effect]:
+        """This incarnation was given up; it never sends data again (R29)."""
+        return self._fail(WorkerLost(f"{self.node} was given up: {message.reason}"))
 
     def _heartbeat(self) -> m.Heartbeat:
         # a step that is not acknowledged is not one for anybody else yet

@@ -26,17 +26,17 @@ class StoresAndKeys(WorkerState):
 
     def _open_store(self, number: int, request: r.OpenStoreRequest, now: float) -> list[Effect]:
         ordinal = len(self._stores)
-        self._stores.append(Store(sync=request.sync))
+        self._stores.append(Store(sync=request.sync, resumed=self.resume is not None))
         message = m.OpenStore(
             store=ordinal, request=number, epoch=self.epoch, type=request.type, sync=request.sync
         )
         return self._ask_scheduler("open", number, message, now)
 
     def _on_store_opened(self, message: m.StoreOpened) -> list[Effect]:
-        """The store's first step is 0, or where a checkpoint ends."""
+        """The store's first step is 0, or where a checkpoint or a lost predecessor ended."""
         if ("open", message.request) in self._outbox:
             store = self._stores[message.store]
-            store.step = store.resume_step = message.step
+            store.step = store.resume_step = max(message.step, self.begins_at(message.store))
         return self._answered(("open", message.request), message.request, message.store)
 
     def _init(self, number: int, request: r.InitRequest, now: float) -> list[Effect]:

@@ -30,6 +30,7 @@ class Pulls(Pushes):
         )
         step = self._stores[request.store].step
         wanted: dict[ChunkId, tuple[Round | None, int]] = {}
+        cut = step if self._stores[request.store].resumed else -1
         for i in order:
             gate = gate_of(entries[i].spec.consistency, step)
             for chunk_id in entries[i]:
@@ -41,11 +42,16 @@ class Pulls(Pushes):
                 open_.parts.add(("read", chunk_id))
                 wanted[chunk_id] = (chunk.last, gate)
         return self._ask_until_done(
-            "pull", number, lambda: self._send_reads(number, request.store, step, wanted), now
+            "pull", number, lambda: self._send_reads(number, request.store, step, cut, wanted), now
         )
 
     def _send_reads(
-        self, number: int, store: int, step: int, wanted: dict[ChunkId, tuple[Round | None, int]]
+        self,
+        number: int,
+        store: int,
+        step: int,
+        cut: int,
+        wanted: dict[ChunkId, tuple[Round | None, int]],
     ) -> list[Effect]:
         """What has not been read yet, asked of each chunk's primary."""
         assert self.table is not None
@@ -54,7 +60,7 @@ class Pulls(Pushes):
         for chunk_id, (after, gate) in wanted.items():
             if (number, chunk_id) in self._reads:
                 server, view = packer.place(self._chunks[chunk_id])
-                reads.setdefault(server, []).append(m.ChunkRead(chunk_id, view, after, gate))
+                reads.setdefault(server, []).append(m.ChunkRead(chunk_id, view, after, gate, cut))
         return [
             Send(
                 server,

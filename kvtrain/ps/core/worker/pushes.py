@@ -81,6 +81,7 @@ class Pushes(TellsClocks):
 
     def _queue(self, chunk: ClientChunk, posted: Posted, packer: Packer, now: float) -> None:
         """Queue a contribution, and send it if its turn has come."""
+        self._stores[chunk.entry.store].resumed = False
         chunk.last = posted.round
         self._stores[chunk.entry.store].clock.pushed(posted.step)
         self._requests[posted.request].parts.add((chunk.id, posted.round))
@@ -94,6 +95,8 @@ class Pushes(TellsClocks):
         while chunk.queue and len(chunk.in_flight) < limit:
             if sync and chunk.reading and chunk.queue[0].round > min(chunk.reading):
                 return
+            if sync and self._must_wait(chunk.entry.store, chunk.queue[0].step):
+                return
             posted = chunk.queue.popleft()
             posted.interval = self.settings.resend_after
             posted.due = now + posted.interval
@@ -101,6 +104,13 @@ class Pushes(TellsClocks):
                 self._query_at = posted.due
             chunk.in_flight.append(posted)
             packer.add(chunk, posted)
+
+    def _must_wait(self, number: int, step: int) -> bool:
+        """With restart nothing of a step is sent before all of earlier ones is acknowledged,
+        so that a successor knows where to go on (R25)."""
+        if self.settings.on_worker_loss != "restart":
+            return False
+        return min(self._stores[number].clock.open, default=step) < step
 
     def _is_from_primary(self, sender: NodeId, chunk: ClientChunk, view: Epoch) -> bool:
         """Replies count only from the primary of the installed table, in its view (R19)."""
@@ -147,6 +157,9 @@ class Pushes(TellsClocks):
             if not chunk.busy():
                 self._busy.discard(chunk.id)
             effects += self._part_done(posted.request, (chunk.id, posted.round))
+        if self.settings.on_worker_loss == "restart":
+            for chunk_id in sorted(self._busy):
+                self._send_queued(self._chunks[chunk_id], packer, now)
         effects += packer.flush(self.epoch)
         if not self._busy:
             self._query_at = None

@@ -20,7 +20,7 @@ from kvtrain.ps.core.clocks import OwnClock, is_sync
 from kvtrain.ps.core.delivery import Outbox
 from kvtrain.ps.core.effects import Complete, Effect, Send
 from kvtrain.ps.core.joining import Identity, Joining
-from kvtrain.ps.core.membership import SCHEDULER, Epoch, NodeId, Role, Round, Table
+from kvtrain.ps.core.membership import SCHEDULER, Epoch, NodeId, Role, Round, StoreClock, Table
 from kvtrain.ps.core.memory import HeapMemory, Memory, intact
 from kvtrain.ps.core.posting import Array, ClientChunk, Posted
 from kvtrain.ps.core.settings import JobSettings
@@ -48,6 +48,8 @@ class Store:
     hyper_number: int = 0
     barriers: int = 0
     optimizers: int = 0
+    #: this process took a lost one's place and has not contributed to this store yet
+    resumed: bool = False
 
     def news_for(self, known: int) -> tuple[m.HyperCommand, ...]:
         """Commands after number `known`."""
@@ -93,6 +95,8 @@ class WorkerState:
         self.table: Table | None = None
         self.failed: Exception | None = None
         self.left = False
+        #: where it goes on in each store; None: a worker of the first hour
+        self.resume: tuple[StoreClock, ...] | None = None
         self.last = ""
         self._stores: list[Store] = []
         self._opening: list[r.OpenStoreRequest] = []
@@ -174,6 +178,10 @@ class WorkerState:
                 sequence = Round(0, (last.n if last else 0) + 1)
                 found.append((chunk_id, self.round_of(request.store, name) if sync else sequence))
         return found
+
+    def begins_at(self, ordinal: int) -> int:
+        """Where a worker that takes a lost one's place goes on in its `ordinal`-th store."""
+        return next((c.step for c in self.resume or () if c.store == ordinal), 0)
 
     def resume_step_of(self, store: int) -> int:
         """The step at which this worker began in `store`."""

@@ -17,6 +17,8 @@ class Together(RowRequests):
         """Of async keys everything of before is applied first; of sync keys that might wait for
         others who push only after the barrier."""
         store = self._stores[request.store]
+        if store.resumed:
+            return self._done(number)  # those who were there have passed it (R48)
         message = m.Barrier(store=request.store, step=store.step, request=number, n=store.barriers)
         store.barriers += 1
 

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workers that are lost: the job stops, goes on without them, or has them started again.
+
+With ``restart`` the rank stays in L(t) under a new incarnation, so rounds wait. The new
+process is told the step that its predecessor died in, as the primaries have seen it in their
+records (PROTOCOL R24, R25).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kvtrain.errors import WorkerLost
+from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.effects import Effect, Note
+from kvtrain.ps.core.membership import NodeId, Role, StoreClock
+from kvtrain.ps.core.roster import Node
+from kvtrain.ps.core.scheduler.agreements import Agreements
+from kvtrain.ps.core.scheduler.state import Phase, Resuming
+
+#: a worker that dies so often in one step is not started again
+DEATHS = 5
+
+
+class WorkerLosses(Agreements):
+    """abort, shrink, restart."""
+
+    def _worker_lost(self, node: Node, story: str, now: float) -> list[Effect]:
+        assert self.table is not None
+        member = self.table.member(node.id.rank)
+        if member is None or member.node != node.id:
+            return []
+        if self.settings.on_worker_loss == "restart" and self.phase is Phase.RUNNING:
+            return self._restart(node, story, now)
+        self._counter += 1
+        self.table = self.table.with_member(self.epoch, replace(member, lost=True))
+        if self.settings.on_worker_loss == "abort" or self._all_gone():
+            return [self._journal_table(), *self._fail(WorkerLost(f"lost {story}"), now)]
+        note = Note(f"lost {story}; the job goes on without it")
+        return [note, *self._publish(now), *self._complete_barriers()]
+
+    def _restart(self, node: Node, story: str, now: float) -> list[Effect]:
+        """The rank stays, under the next incarnation; the launcher starts it again."""
+        assert self.table is not None
+        rank = node.id.rank
+        steps = {clock.store: clock.step for clock in node.clocks}
+        place = sum(steps.values())
+        died_at, deaths = self._deaths.get(rank, (-1, 0))
+        deaths = deaths + 1 if died_at >= place else 1
+        self._deaths[rank] = (max(place, died_at), deaths)
+        if deaths >= DEATHS:
+            text = f"lost {story}; it was lost {deaths} times in a row without ending a step"
+            return self._fail(WorkerLost(text), now)
+        member = self.table.member(rank)
+        assert member is not None
+        successor = NodeId(Role.WORKER, rank, self.roster.next_incarnation(Role.WORKER, rank))
+        self.roster.incarnations[(int(Role.WORKER), rank)] = successor.incarnation
+        self._resuming[rank] = Resuming(successor)
+        self._counter += 1
+        changed = replace(member, node=successor, resuming=True)
+        self.table = self.table.with_member(self.epoch, changed)
+        note = Note(f"lost {story}; it is started again")
+        effects = [note, *self._publish(now), self._start_process(node)]
+        return effects + self._outbox.ask("resume", self._unanswered, now)
+
+    def _unanswered(self) -> list[Effect]:
+        """The table again, for servers that have not said what they have seen."""
+        if not self._resuming or self.table is None:
+            self._outbox.answered("resume")
+            return []
+        behind: list[Effect] = []
+        for info in self.table.servers:
+            answers = [resuming.seen.get(info.node) for resuming in self._resuming.values()]
+            if not all(a is not None and a[0] == self.epoch for a in answers):
+                behind.append(self._table_update(self.roster.by_id[info.node]))
+        return behind
+
+    # ---- the successor ---------------------------------------------------------------------
+
+    def _successor(self, node: Node, now: float) -> list[Effect]:
+        """The process in a lost worker's place has said Hello."""
+        self._resuming[node.id.rank].node = node
+        return self._tell_where(now)
+
+    def _on_resume_steps(self, server: Node, message: m.Installed, now: float) -> list[Effect]:
+        """What a server's shards have seen of workers that go on."""
+        for resuming in self._resuming.values():
+            seen = {s.store: s.step for s in message.seen if s.node == resuming.id}
+            resuming.seen[server.id] = (message.epoch, seen)
+        return self._tell_where(now) if self._resuming else []
+
+    def _tell_where(self, now: float) -> list[Effect]:
+        """Welcome successors for whom every server has answered under the present table."""
+        assert self.table is not None
+        effects: list[Effect] = []
+        for rank, resuming in list(self._resuming.items()):
+            node = resuming.node
+            answers = [resuming.seen.get(info.node) for info in self.table.servers]
+            current = all(a is not None and a[0] == self.epoch for a in answers)
+            if node is None or not current or self._elections:
+                continue
+            steps: dict[int, int] = {}
+            for answer in answers:
+                for store, step in (answer[1] if answer else {}).items():
+                    steps[store] = max(step, steps.get(store, 0))
+            node.resume = tuple(
+                StoreClock(store, self._resume_step(store, steps.get(store, 0), rank))
+                for store in sorted(self.directory.stores)
+            )
+            node.clocks = node.resume
+            for clock in node.resume:
+                # what it called before its first contribution is over for it (R48)
+                self.barriers.reached[(clock.store, rank)] = (clock.step, 1 << 62)
+            del self._resuming[rank]
+            effects += [self._welcome(node), *self._complete_barriers()]
+        return effects
+
+    def _resume_step(self, store: int, seen: int, rank: int) -> int:
+        """The step that was seen in sync; elsewhere the lowest live clock (R42)."""
+        if self.directory.stores[store][1]:
+            return seen
+        clocks = [
+            clock.step
+            for node in self.roster.of_role(Role.WORKER)
+            for clock in node.clocks
+            if clock.store == store and node.is_here() and node.id.rank != rank
+        ]
+        return min(clocks, default=seen)
+
+    def _awaited(self, hello: m.Hello) -> NodeId | None:
+        """Whose place a worker that says Hello in a running job takes."""
+        waiting = [r for r in self._resuming.values() if r.node is None]
+        found = [r for r in waiting if hello.rank in (-1, r.id.rank)]
+        return found[0].id if found else None
