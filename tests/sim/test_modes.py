@@ -19,7 +19,14 @@ Mutate = Callable[[pytest.MonkeyPatch], None]
 
 def hostile(seed: int, **changes: Any) -> Plan:
     """The plan of a seed, on a network that loses and doubles."""
-    base: dict[str, Any] = {"drop": 0.2, "double": 0.2, "faults": [], "longest_delay": 0.5}
+    base: dict[str, Any] = {
+        "drop": 0.2,
+        "double": 0.2,
+        "faults": [],
+        "on_worker_loss": "abort",
+        "reads": False,
+        "longest_delay": 0.5,
+    }
     return replace(Plan.draw(seed), **(base | changes))
 
 

@@ -50,14 +50,13 @@ class Store:
     optimizers: int = 0
     #: this process took a lost one's place and has not contributed to this store yet
     resumed: bool = False
+    #: some key has bounded staleness, so the clock is told
+    bounded: bool = False
+    clock: OwnClock = field(default_factory=OwnClock)
 
     def news_for(self, known: int) -> tuple[m.HyperCommand, ...]:
         """Commands after number `known`."""
         return tuple(c for c in self.hyper.values() if c.number > known)
-
-    #: some key has bounded staleness, so the clock is told
-    bounded: bool = False
-    clock: OwnClock = field(default_factory=OwnClock)
 
     def is_sync(self, entry: KeyEntry) -> bool:
         """Whether a key closes rounds."""
