@@ -43,6 +43,11 @@ def test_the_page_lists_every_name_and_what_it_says_works_is_there(generator: An
     assert not gone
 
 
+def test_what_real_code_calls_is_there(generator: Any) -> None:
+    here, absent = generator.surface()
+    assert len(here) >= 0.95 * (len(here) + len(absent)), absent
+
+
 #: parameters whose defaults are written in another way and mean the same, by pattern of names
 SAME = {
     "gluon.nn.*": {"layout", "strides", "padding", "dilation", "output_padding", "pool_size"},
