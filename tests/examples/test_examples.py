@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 CASES = [
     ("autograd_two_layers.py", [], "[-0.03640365 -0.06552657]"),
     ("kvstore_basics.py", [], "with an updater:"),
+    ("elastic_digits.py", ["--steps", "20", "--progress", "10"], "held-out accuracy"),
     ("train_async.py", ["--epochs", "1"], "epoch  1: loss"),
     ("train_digits.py", ["--epochs", "1"], "held-out accuracy"),
 ]
