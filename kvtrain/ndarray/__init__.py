@@ -10,6 +10,7 @@ from kvtrain.ndarray import (
     arithmetic,
     composed,
     control,
+    deformable,
     dlpack,
     gradient,
     internal,
@@ -70,6 +71,7 @@ for _function in (control.foreach, control.while_loop, control.cond):
 _functions.update({f"_image_{n}": f for n, f in image_random.FUNCTIONS.items()})
 _functions["_contrib_rand_zipfian"] = random.rand_zipfian
 _functions.update({f"_contrib_{n}": f for n, f in update.CONTRIB.items()})
+_functions.update({f"_contrib_{n}": f for n, f in deformable.FUNCTIONS.items()})
 ElementWiseSum = add_n
 
 

@@ -154,6 +154,19 @@ LAYERS = [
     Case("shuffle2d", lambda g: g.contrib.nn.PixelShuffle2D((2, 3)), ((2, 12, 3, 2),)),
     Case("shuffle3d", lambda g: g.contrib.nn.PixelShuffle3D((2, 1, 3)), ((1, 12, 2, 3, 2),)),
     Case(
+        "deformable",
+        lambda g: g.contrib.cnn.DeformableConvolution(
+            4,
+            kernel_size=(3, 2),
+            strides=(2, 1),
+            padding=(1, 0),
+            activation="relu",
+            offset_weight_initializer=None,
+            num_deformable_group=1,
+        ),
+        (X4,),
+    ),
+    Case(
         "nested",
         lambda g: _stack(
             g.nn,

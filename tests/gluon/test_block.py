@@ -250,3 +250,29 @@ def test_setting_the_dtype_casts() -> None:
     net.collect_params().setattr("dtype", "float64")
     assert (net.weight.dtype, net.weight.data().dtype) == ("float64", np.float64)
     assert net(nd.ones((1, 3), dtype="float64")).dtype == np.float64
+
+
+def test_deformable_convolution_without_offsets_is_a_convolution() -> None:
+    x = nd.array(np.random.RandomState(0).standard_normal((2, 4, 5, 6)))
+    plain = nn.Conv2D(6, 3, strides=2, padding=1, groups=2, in_channels=4)
+    plain.initialize(mx.init.Uniform(1))
+    for kind in ("DeformableConvolution", "ModulatedDeformableConvolution"):
+        layer = getattr(gluon.contrib.cnn, kind)(
+            6, kernel_size=3, strides=2, padding=1, groups=2, num_deformable_group=2
+        )
+        layer.initialize()
+        layer(x)
+        layer.deformable_conv_weight.set_data(plain.weight.data())
+        np.testing.assert_allclose(layer(x).asnumpy(), plain(x).asnumpy(), rtol=1e-4, atol=1e-5)
+        # one place down and to the right: the window sees the image moved
+        bias = np.zeros(layer.offset_bias.shape)
+        bias[:36] = 1
+        layer.offset_bias.set_data(nd.array(bias))
+        moved = nd.array(np.pad(x.asnumpy()[..., 1:, 1:], ((0, 0), (0, 0), (0, 1), (0, 1))))
+        found = layer(x).asnumpy()[..., 1:, 1:]
+        np.testing.assert_allclose(found, plain(moved).asnumpy()[..., 1:, 1:], rtol=1e-4, atol=1e-5)
+    with pytest.raises(KVTrainError, match=r"offset has shape \(1, 18, 3, 3\)"):
+        w = nd.ones((2, 1, 3, 3))
+        nd.contrib.DeformableConvolution(
+            nd.ones((1, 1, 4, 4)), nd.ones((1, 18, 3, 3)), w, kernel=(3, 3), num_filter=2
+        )

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import mxnet as mx
+import mxnet.gluon.contrib.cnn
 import mxnet.gluon.contrib.nn
 import mxnet.gluon.contrib.rnn
 import numpy as np
