@@ -40,6 +40,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "AttrScope": ("kvtrain.attribute", "AttrScope"),
     "base": ("kvtrain.base", None),
     "callback": ("kvtrain.callback", None),
+    "contrib": ("kvtrain.contrib", None),
     "engine": ("kvtrain.engine", None),
     "is_np_array": ("kvtrain.util", "is_np_array"),
     "is_np_shape": ("kvtrain.util", "is_np_shape"),

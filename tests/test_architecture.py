@@ -59,6 +59,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kvtrain.attribute": (),
     "kvtrain.base": BASE,
     "kvtrain.callback": ("kvtrain.model",),
+    "kvtrain.contrib": ARRAYS,
     "kvtrain.engine": (),
     "kvtrain.model": ARRAYS,
     "kvtrain.monitor": ARRAYS,

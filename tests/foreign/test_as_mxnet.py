@@ -27,6 +27,7 @@ from mxnet.gluon import nn
 from mxnet.gluon.data import ArrayDataset, DataLoader
 from mxnet.gluon.nn import HybridSequential
 from mxnet.base import MXNetError
+from mxnet.contrib import nd as contrib
 from mxnet.initializer import Xavier
 from mxnet.ndarray.ndarray import NDArray
 from mxnet.optimizer.optimizer import SGD
