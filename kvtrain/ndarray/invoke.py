@@ -68,7 +68,8 @@ def invoke(
     except (ValueError, TypeError, IndexError, KeyError) as error:
         shapes = ", ".join(str(raw.shape) for raw in raws)
         raise OperatorError(
-            f"{op.name.strip('_')}: {error} (inputs of shape {shapes}; attributes {attrs})"
+            f"{op.name.strip('_')}: {str(error).removeprefix(op.name + ': ')} "
+            f"(inputs of shape {shapes}; attributes {attrs})"
         ) from error
     finally:
         restore(before)

@@ -250,7 +250,7 @@ def _grid_generator(
     return _grid_formula(xp, data, transform_type=transform_type, target_shape=target_shape)
 
 
-def _sample_at(xp: Any, data: Any, xs: Any, ys: Any) -> Any:
+def sample_at(xp: Any, data: Any, xs: Any, ys: Any) -> Any:
     """Bilinear samples of (n, c, h, w) at pixel places (n, oh, ow); 0 outside."""
     n, c, h, w = data.shape
     ox, oy = values(xs), values(ys)
@@ -280,7 +280,7 @@ def _sampler_formula(xp: Any, data: Any, grid: Any, *, cudnn_off: Any = None) ->
     shape = (n, *grid.shape[2:])
     xs = (xp.reshape(xp.slice_axis(grid, axis=1, begin=0, end=1), shape) + 1) * ((w - 1) / 2)
     ys = (xp.reshape(xp.slice_axis(grid, axis=1, begin=1, end=2), shape) + 1) * ((h - 1) / 2)
-    return _sample_at(xp, data, xs, ys)
+    return sample_at(xp, data, xs, ys)
 
 
 @op("BilinearSampler", vjp=derived(_sampler_formula))

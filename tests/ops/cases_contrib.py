@@ -18,6 +18,18 @@ CASES = [
         {"pooled_size": 2, "spatial_scale": 1.0},
         [0],
     ),
+    Case(
+        "_contrib_DeformableConvolution",
+        [x(1, 2, 3, 3), unit(1, 8, 2, 2) * 0.6, x(2, 2, 2, 2), x(2)],
+        {"kernel": (2, 2), "num_filter": 2},
+        twice=[1],
+    ),
+    Case(
+        "_contrib_ModulatedDeformableConvolution",
+        [x(1, 2, 3, 3), unit(1, 8, 2, 2) * 0.6, p(1, 4, 2, 2), x(2, 1, 2, 2)],
+        {"kernel": (2, 2), "num_filter": 2, "num_group": 2, "no_bias": True},
+        twice=[2],
+    ),
     Case("_contrib_fft", [x(2, 3)]),
     Case("_contrib_ifft", [x(2, 6)]),
     Case(
