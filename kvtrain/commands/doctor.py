@@ -12,7 +12,7 @@ import zmq
 
 from kvtrain import __version__, platform
 from kvtrain.config import run_base
-from kvtrain.kernels import BACKENDS, backend, identity
+from kvtrain.kernels import BACKENDS, identity, problems
 
 
 def lines() -> list[str]:
@@ -24,7 +24,8 @@ def lines() -> list[str]:
         f"pyzmq     {zmq.pyzmq_version()} (libzmq {zmq.zmq_version()}, ipc: "
         f"{'yes' if zmq.has('ipc') else 'no'})",
         f"msgpack   {'.'.join(map(str, msgpack.version))}",
-        f"kernels   {backend()} of {', '.join(BACKENDS)} (identity {identity()})",
+        f"kernels   {', then '.join(BACKENDS)} (identity {identity()})",
+        *(f"          not {name}: {reason}" for name, reason in problems.items()),
         f"machine   {python_platform.system()} {python_platform.machine()}, "
         f"{platform.cores()} cores",
         f"run dirs  {run_base()}",
