@@ -123,15 +123,28 @@ class Liveness(WorkerLosses):
             if not self.roster.of_role(Role.WORKER):
                 return []
         awaited = start.role == Role.SERVER or start.rank in self._resuming
-        if self.phase is Phase.RUNNING and awaited:
+        if self.phase is Phase.FORMING:
+            awaited = self._replaceable(Role(start.role))
+        if awaited:
             return self._replacement_lost(start, f"{name} {how} before it joined the job", now)
         return self._fail(JobError(f"{name} {how} before it joined the job"), now)
 
+    def _replaceable(self, role: Role) -> bool:
+        """Whether a process that is lost while the job forms is started again.
+
+        Nothing is lost with it yet, but an abort of the user's choice stays one.
+        """
+        if role is Role.SERVER:
+            return self.settings.replicas > 0
+        return role is Role.WORKER and self.settings.on_worker_loss == "restart"
+
     def _replacement_lost(self, start: m.PeerStarted, story: str, now: float) -> list[Effect]:
-        """A process that was to replace another one: try again, a few times."""
+        """A process that the job waits for: try again, a few times."""
         self._tries += 1
         if self._tries > TRIES and start.role == Role.WORKER:
             return self._fail(WorkerLost(story), now)
+        if self._tries > TRIES and self.table is None:
+            return self._fail(ServerLost(story), now)
         effects: list[Effect] = [Note(story)]
         if self._tries <= TRIES:
             again = m.StartProcess(role=start.role, rank=start.rank, replaces=start.launch_token)
@@ -143,6 +156,9 @@ class Liveness(WorkerLosses):
         story = f"{node.story(now)}: {how}"
         effects: list[Effect] = []
         node.exited = node.dead = True
+        start = self.roster.started.get(node.hello.launch_token)
+        if self.table is None and start is not None and self._replaceable(node.id.role):
+            return effects + self._replacement_lost(start, f"lost {story}; started again", now)
         if node.id.role == Role.WORKER:
             if self.table is None:
                 return effects + self._fail(WorkerLost(f"lost {story}"), now)
