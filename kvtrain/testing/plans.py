@@ -141,6 +141,10 @@ class Plan:
         elif rng.random() < 0.1:
             self.on_worker_loss = rng.choice(("abort", "shrink"))
             self.faults.append(Fault("kill", "worker", rng.uniform(0.0, 4.0), rng.random()))
+        if rng.random() < 0.3:
+            for _ in range(rng.randint(1, 2)):
+                when, seconds = rng.uniform(0.0, last), rng.uniform(0.0, 2.0)
+                self.faults.append(Fault("kill", "scheduler", when, 0.0, seconds))
         self.kernels = self.replicas > 0 and rng.random() < 0.15
 
     # ---- payloads -------------------------------------------------------------------------

@@ -41,6 +41,8 @@ class Process:
         self.paused_until = 0.0
         #: was given up while it slept: it is nobody any more when it wakes
         self.zombie = False
+        #: a scheduler that dies between writing its next record and telling anybody
+        self.dies_at_journal = False
         self.program: Any = None
         self.waits_for: int | None = None
         self.results: dict[int, Any] = {}
@@ -110,10 +112,14 @@ class Room:
             suspect_after=3.0,
             dead_after=plan.dead_after,
         )
-        self._started = 0
+        self._started = self._schedulers = 0
+        #: token -> what the launcher has said, or will say to a scheduler that it starts again
+        self._told: dict[str, tuple[m.PeerStarted, int | None]] = {}
         self.processes: list[Process] = []
         #: who has a rank now
         self._current: dict[tuple[Role, int], Process] = {}
+        #: a scheduler is about to be started again
+        self._restarting = False
         self._cuts: list[tuple[Process, Process, float]] = []
         self._journal: list[dict[str, Any]] = []
         self.scheduler = self._make(Role.SCHEDULER, 0)
@@ -121,6 +127,10 @@ class Room:
     def of_role(self, role: Role) -> list[Process]:
         """All processes of a role that ever were."""
         return [p for p in self.processes if p.role == role]
+
+    def is_empty(self) -> bool:
+        """Whether nobody runs and nobody will be started."""
+        return not self._restarting and all(p.ended or not p.alive for p in self.processes)
 
     # ---- starting -------------------------------------------------------------------------
 
@@ -141,7 +151,8 @@ class Room:
         token = f"{role.name.lower()}-{rank}.{number}"
         kind = self._cores[role.name.lower()]
         if role == Role.SCHEDULER:
-            core = kind(self.settings, sim.now)
+            self._schedulers += 1
+            core = kind(self.settings, sim.now, self._schedulers)
         elif role == Role.SERVER:
             kernel = f"sim-{number % 2}" if plan.kernels else "sim"
             identity = Identity("host", number, token, rank, f"sim://{number}", kernel)
@@ -167,6 +178,7 @@ class Room:
         started = m.PeerStarted(
             role=role, rank=rank, launch_token=process.token, host="host", pid=self._started
         )
+        self._told[process.token] = (started, None)
         sim.at(sim.now, lambda: sim.deliver(self.scheduler, LAUNCHER, started))
         sim.at(sim.now + delay, lambda: sim.start(process))
 
@@ -200,6 +212,7 @@ class Room:
                 if left.alive:
                     sim.at(sim.now + 30.0, lambda p=left: self._end(p))  # type: ignore[misc]
             return
+        self._told[process.token] = (self._told[process.token][0], status)
         news = m.PeerExited(launch_token=process.token, status=status)
         sim.at(
             sim.now + sim.rng.uniform(0, NEWS),
@@ -210,8 +223,30 @@ class Room:
         process.alive, process.ended = False, True
 
     def journal(self, process: Process, record: dict[str, Any]) -> None:
-        """A record of the scheduler is on the disk."""
+        """A record of the scheduler is on the disk; it may die before it tells anybody."""
         self._journal.append(json.loads(json.dumps(record)))
+        if process.dies_at_journal:
+            self._sim.note(f"{process.name} dies after {record['kind']}")
+            self._kill_scheduler(process)
+
+    def _kill_scheduler(self, process: Process) -> None:
+        """The launcher starts another one, which reads the journal (R52)."""
+        process.alive, process.ended = False, True
+        self._restarting = True
+        self._sim.at(self._sim.now + self._sim.rng.uniform(0.1, 2.0), self._next_scheduler)
+
+    def _next_scheduler(self) -> None:
+        sim = self._sim
+        self._restarting = False
+        self.scheduler = successor = self._make(Role.SCHEDULER, 0)
+        sim.note(f"the scheduler is started again, after {len(self._journal)} records")
+        successor.core.recover(list(self._journal), sim.now)
+        sim.start(successor)
+        for started, status in list(self._told.values()):
+            sim.deliver(successor, LAUNCHER, started)
+            if status is not None:
+                news = m.PeerExited(launch_token=started.launch_token, status=status)
+                sim.deliver(successor, LAUNCHER, news)
 
     # ---- faults ---------------------------------------------------------------------------
 
@@ -224,6 +259,13 @@ class Room:
         if not victims:
             return
         victim = victims[int(fault.pick * len(victims))]
+        if role == Role.SCHEDULER:
+            if fault.seconds > 1.0:
+                victim.dies_at_journal = True
+            else:
+                sim.note(f"kill {victim.name}")
+                self._kill_scheduler(victim)
+            return
         match fault.kind:
             case "kill" if role == Role.WORKER or self._may_lose(victim):
                 if self._plan.on_worker_loss == "restart" and not victim.core.welcomed:

@@ -79,7 +79,7 @@ class Simulation:
                 self.now = max(self.now, when)
                 assert self.now < LIMIT, f"I13: hangs; {self._who_waits()}"
                 action()
-                if all(p.ended or not p.alive for p in self.room.processes):
+                if self.room.is_empty():
                     break
             self._conclude()
         except (AssertionError, KVTrainError) as error:
@@ -160,7 +160,7 @@ class Simulation:
         """What a core asked for; then the checks."""
         for effect in effects:
             if not process.alive:
-                return
+                break
             match effect:
                 case Send(to, message):
                     self._remember(message)

@@ -40,9 +40,19 @@ class Barriers:
         self.since.setdefault(barrier, now)
         return False
 
+    def passed(self, rank: int, barrier: BarrierId) -> None:
+        """That worker has passed: it proves that everybody had arrived (R48)."""
+        place = (barrier.clock, barrier.n)
+        key = (barrier.store, rank)
+        self.reached[key] = max(self.reached.get(key, place), place)
+        self.released[barrier.store] = max(self.released.get(barrier.store, place), place)
+
     def missing(self, barrier: BarrierId, live: Iterable[int]) -> tuple[int, ...]:
         """Live ranks that have neither arrived nor passed."""
         place = (barrier.clock, barrier.n)
+        last = self.released.get(barrier.store)
+        if last is not None and place <= last:
+            return ()
         return tuple(r for r in live if self.reached.get((barrier.store, r), (-1, -1)) < place)
 
     def complete(self, live: Iterable[int]) -> list[tuple[BarrierId, dict[int, int]]]:

@@ -72,6 +72,8 @@ class _Scheduler:
         resumed = choose(config, records, self._note)
         settings = _settings(config, resumed)
         core = SchedulerCore(settings, time.monotonic(), incarnation)
+        if records:
+            core.recover(records, time.monotonic())
         if resumed is not None:
             core.resume(saved_job(resumed.manifest))
             steps = ", ".join(f"step {s.step}" for s in resumed.manifest.stores)

@@ -46,6 +46,15 @@ class Refused(Message):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class PassedBarrier:
+    """The n-th barrier call at that clock of that store."""
+
+    store: int
+    clock: int
+    n: int
+
+
 @message(40, Role.SCHEDULER)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat(Message):
@@ -54,6 +63,8 @@ class Heartbeat(Message):
     #: turns of the data loop (PROTOCOL R21)
     turns: int = 0
     clocks: tuple[StoreClock, ...] = ()
+    #: workers: the last barrier of each store that they have passed (R48)
+    passed: tuple[PassedBarrier, ...] = ()
     #: last key and round that the sender worked on, for error texts
     last: str = ""
 

@@ -40,6 +40,7 @@ class Agreements(Forming):
             return [self._error(node.id, message, error)]
 
     def _on_open_store(self, node: Node, message: m.OpenStore, now: float) -> list[Effect]:
+        fresh = message.store not in self.directory.stores
         self.directory.open_store(message.store, message.type, message.sync, node.id.rank)
         opened = m.StoreOpened(
             store=message.store,
@@ -47,7 +48,11 @@ class Agreements(Forming):
             request=message.request,
             epoch=self.epoch,
         )
-        return [Send(node.id, opened)]
+        effects: list[Effect] = []
+        if fresh:
+            held = {"store": message.store, "type": message.type, "sync": message.sync}
+            effects.append(Journal({"kind": "store", **held, "rank": node.id.rank}))
+        return [*effects, Send(node.id, opened)]
 
     def _on_declare(self, node: Node, message: m.Declare, now: float) -> list[Effect]:
         effects: list[Effect] = []

@@ -17,12 +17,12 @@ from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Journal, Note, Send
 from kvtrain.ps.core.membership import NodeId
 from kvtrain.ps.core.messages.disk import Published
-from kvtrain.ps.core.scheduler.checkpoints import Checkpoints
+from kvtrain.ps.core.scheduler.recovery import Recovery
 from kvtrain.ps.core.scheduler.state import Phase
 from kvtrain.ps.core.scheduler.status import Status
 
 
-class SchedulerCore(Status, Checkpoints):
+class SchedulerCore(Status, Recovery):
     """One job's membership.
 
     Parameters
@@ -44,6 +44,8 @@ class SchedulerCore(Status, Checkpoints):
                 }
             )
         ]
+        if self._recovering:
+            return effects + self._go_on(now)
         return effects + self._journal_resumed()
 
     def on_message(self, sender: NodeId, message: m.Message, now: float) -> list[Effect]:
@@ -125,6 +127,8 @@ class SchedulerCore(Status, Checkpoints):
             return [*effects, *self._end()]
         if self._in_sync_at is not None and now >= self._in_sync_at:
             effects += self._add_in_sync(now)
+        if self._recheck_at is not None and now >= self._recheck_at:
+            effects += self._start_what_is_missing()
         if now >= self._next_look:
             self._next_look = now + self.settings.heartbeat
             effects += self._look(now)

@@ -10,6 +10,7 @@ from kvtrain.errors import (
     WorkerLost,
 )
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.barriers import BarrierId
 from kvtrain.ps.core.effects import Effect, Note, Send
 from kvtrain.ps.core.membership import (
     LAUNCHER,
@@ -29,6 +30,10 @@ class Liveness(WorkerLosses):
         if message.turns != node.turns:
             node.turns, node.turned_at = message.turns, now
         effects: list[Effect] = [Send(node.id, m.HeartbeatAck(epoch=self.epoch))]
+        for passed in message.passed:
+            self.barriers.passed(node.id.rank, BarrierId(passed.store, passed.clock, passed.n))
+        if message.passed and self.barriers.waiting:
+            effects += self._complete_barriers()
         effects += self._has_installed(node, message.epoch)
         if self.phase is Phase.STOPPING:
             effects.append(self._stop_message(node))
@@ -140,6 +145,9 @@ class Liveness(WorkerLosses):
 
     def _replacement_lost(self, start: m.PeerStarted, story: str, now: float) -> list[Effect]:
         """A process that the job waits for: try again, a few times."""
+        if self.table is not None and start.role == Role.SERVER:
+            if any(info.node.rank == start.rank for info in self.table.servers):
+                return [Note(story)]
         self._tries += 1
         if self._tries > TRIES and start.role == Role.WORKER:
             return self._fail(WorkerLost(story), now)

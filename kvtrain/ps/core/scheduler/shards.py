@@ -231,8 +231,30 @@ class Shards(Ending):
             return []
         if self.table.server(node.id) is None or self.table.server(other.id) is None:
             return []
+        if any(
+            other.id in info.replicas and not self._survivors(info, other.id)
+            for info in self.table.shards
+        ):
+            return self._cut_off(node.id, other.id, now)
         how = f"has not acknowledged records of {node.id} for {message.seconds:.0f} s"
         return self._lost(other, how, now)
+
+    def _cut_off(self, primary: NodeId, other: NodeId, now: float) -> list[Effect]:
+        """What one server holds alone is not given up because another cannot reach it: it only
+        leaves the shards of that other one."""
+        assert self.table is not None
+        self._counter += 1
+        shards = list(self.table.shards)
+        for number, info in enumerate(shards):
+            if info.replicas[0] != primary or number in self._elections:
+                continue
+            learners = tuple(n for n in info.learners if n != other)
+            replicas = tuple(n for n in info.replicas if n != other)
+            view = self.epoch if replicas != info.replicas else info.view
+            shards[number] = replace(info, view=view, replicas=replicas, learners=learners)
+        self.table = replace(self.table, epoch=self.epoch, shards=tuple(shards))
+        note = Note(f"{other} does not acknowledge records of {primary}: it leaves its shards")
+        return [note, *self._publish(now), *self._plan_learners(now)]
 
     def _lost(self, node: Node, how: str, now: float) -> list[Effect]:
         """Policy for a lost process."""

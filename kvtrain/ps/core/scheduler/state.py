@@ -72,6 +72,10 @@ class SchedulerState:
         self._stop_at: float | None = None
         self._next_look = now + settings.heartbeat
         self._noted: dict[str, float] = {}
+        #: a journal was read, and nothing was done yet
+        self._recovering = False
+        #: when to look for processes that nobody has started
+        self._recheck_at: float | None = None
         #: everybody of the first table was told
         self._formed = False
         #: replacements in a row that died before they had joined

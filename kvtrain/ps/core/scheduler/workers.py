@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from kvtrain.errors import WorkerLost
 from kvtrain.ps.core import messages as m
-from kvtrain.ps.core.effects import Effect, Note
+from kvtrain.ps.core.effects import Effect, Journal, Note
 from kvtrain.ps.core.membership import NodeId, Role, StoreClock
 from kvtrain.ps.core.roster import Node
 from kvtrain.ps.core.scheduler.agreements import Agreements
@@ -112,6 +112,13 @@ class WorkerLosses(Agreements):
                 # what it called before its first contribution is over for it (R48)
                 self.barriers.reached[(clock.store, rank)] = (clock.step, 1 << 62)
             del self._resuming[rank]
+            steps_plain = [[clock.store, clock.step] for clock in node.resume]
+            effects.append(Journal({"kind": "resume", "node": list(node.id), "steps": steps_plain}))
+            member = self.table.member(rank)
+            assert member is not None
+            self._counter += 1
+            self.table = self.table.with_member(self.epoch, replace(member, resuming=False))
+            effects += self._publish(now)
             effects += [self._welcome(node), *self._complete_barriers()]
         return effects
 

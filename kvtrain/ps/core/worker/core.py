@@ -70,7 +70,7 @@ class WorkerCore(JoiningAndEnding):
             case m.PullReply():
                 return self._on_pull_reply(sender, message, now)
             case m.Released():
-                return self._answered(("barrier", message.request), message.request)
+                return self._on_released(message)
             case m.OptimizerSet():
                 return self._part_done(message.request, ("optimizer", sender))
             case m.ClockAck():

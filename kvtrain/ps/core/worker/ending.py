@@ -55,8 +55,15 @@ class JoiningAndEnding(Routing):
             for posted in (*chunk.in_flight, *chunk.queue):
                 steps[chunk.entry.store] = min(steps[chunk.entry.store], posted.step)
         clocks = tuple(StoreClock(i, step) for i, step in enumerate(steps))
+        passed = tuple(
+            m.PassedBarrier(i, *s.passed) for i, s in enumerate(self._stores) if s.passed
+        )
         return m.Heartbeat(
-            epoch=self.epoch, turns=self.joining.turns, clocks=clocks, last=self.last
+            epoch=self.epoch,
+            turns=self.joining.turns,
+            clocks=clocks,
+            passed=passed,
+            last=self.last,
         )
 
     def _joined(self, effects: list[Effect]) -> list[Effect]:

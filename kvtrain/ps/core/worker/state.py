@@ -47,6 +47,8 @@ class Store:
     hyper: dict[str, m.HyperCommand] = field(default_factory=dict)
     hyper_number: int = 0
     barriers: int = 0
+    #: (clock, n) of the last barrier that was passed
+    passed: tuple[int, int] | None = None
     optimizers: int = 0
     #: this process took a lost one's place and has not contributed to this store yet
     resumed: bool = False

@@ -27,6 +27,12 @@ class Together(RowRequests):
 
         return self._when_drained(request.store, then, now, free_only=True)
 
+    def _on_released(self, message: m.Released) -> list[Effect]:
+        """Everybody arrived; who has passed can prove it to another scheduler (R48)."""
+        if ("barrier", message.request) in self._outbox and message.store < len(self._stores):
+            self._stores[message.store].passed = (message.step, message.n)
+        return self._answered(("barrier", message.request), message.request)
+
     def _set_optimizer(
         self, number: int, request: r.SetOptimizerRequest, now: float
     ) -> list[Effect]:
