@@ -88,3 +88,11 @@ def test_without_replicas_and_in_abort_the_job_ends(role: Role) -> None:
     said = job.tell(m.PeerExited(launch_token="first", status=-9))
     assert not asked(said)
     assert any(isinstance(s, m.JobFailed) and "signal 9" in s.text for s in said)
+
+
+def test_a_script_that_ends_by_itself_is_not_started_again() -> None:
+    job = Job(on_worker_loss="restart")
+    job.started(Role.WORKER, 0, "first")
+    said = job.tell(m.PeerExited(launch_token="first", status=2))
+    assert not asked(said)
+    assert any(isinstance(s, m.JobFailed) and "status 2" in s.text for s in said)

@@ -129,7 +129,9 @@ class Liveness(WorkerLosses):
                 return []
         awaited = start.role == Role.SERVER or start.rank in self._resuming
         if self.phase is Phase.FORMING:
-            awaited = self._replaceable(Role(start.role))
+            # a script that ends by itself before it joins would do so again
+            by_itself = start.role == Role.WORKER and message.status >= 0
+            awaited = self._replaceable(Role(start.role)) and not by_itself
         if awaited:
             return self._replacement_lost(start, f"{name} {how} before it joined the job", now)
         return self._fail(JobError(f"{name} {how} before it joined the job"), now)
