@@ -14,7 +14,7 @@ from typing import Any
 from kvtrain.testing.network import BUFFER, TokenBucket
 
 #: bytes that pass at a time
-PIECE = 16 * 1024
+PIECE = 64 * 1024
 
 
 async def _pump(

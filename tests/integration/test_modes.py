@@ -185,3 +185,53 @@ def test_modes_that_cannot_be(run_base: Path, tmp_path: Path, text: str, name: s
     )
     result = launch(run_base, "-n", "2", script)
     assert result.code == 1 and name in result.err
+
+
+def test_half_precision_weights_have_masters_on_the_servers(run_base: Path, tmp_path: Path) -> None:
+    script = write(
+        tmp_path,
+        """
+        import numpy as np
+        for name, options in (("sgd", {"learning_rate": 1e-4, "momentum": 0.9}),
+                              ("adam", {"learning_rate": 1e-4})):
+            made = [mx.optimizer.create(name, multi_precision=m, **options) for m in (1, 1, 0)]
+            stores = [mx.kv.create("dist_sync"), mx.kv.create("local"), mx.kv.create("dist_sync")]
+            outs = [nd.zeros((600,), dtype="float16") for _ in stores]
+            for kv, optimizer in zip(stores, made):
+                kv.set_optimizer(optimizer)
+                kv.init("w", nd.ones((600,), dtype="float16"))
+                kv.init_row_sparse("rows", (1000, 8), dtype="float16", initializer="ones")
+            for step in range(30):
+                grads = [nd.full((600,), 0.5 + r, dtype="float16") for r in range(2)]
+                ids = np.arange(step % 3, 1000, 3)
+                rows = [nd.sparse.row_sparse_array(
+                    (np.full((len(ids), 8), 0.5 + r, "float16"), ids), shape=(1000, 8),
+                    dtype="float16") for r in range(2)]
+                for kv, out in zip(stores, outs):
+                    mine = slice(kv.rank, kv.rank + 1) if "dist" in kv.type else slice(2)
+                    kv.push("w", grads[mine])
+                    kv.push("rows", rows[mine])
+                    kv.pull("w", out)
+            got = [out.asnumpy() for out in outs]
+            assert got[0].tobytes() == got[1].tobytes() and got[0].dtype == np.float16
+            assert (got[0] < 1).all(), "small updates add up in the float32 copies"
+            assert (got[2] == 1).all() or name == "sgd", "and are lost without them"
+            pulled = [nd.sparse.zeros("row_sparse", (1000, 8), dtype="float16") for _ in range(2)]
+            for kv, out in zip(stores, pulled):
+                kv.row_sparse_pull("rows", out=out, row_ids=nd.arange(1000))
+            a, b = (out.data.asnumpy() for out in pulled)
+            assert a.tobytes() == b.tobytes() and (a < 1).all()
+        plain = mx.kv.create("dist_sync")
+        for dtype in ("int32", "int64", "uint8", "float64", "float16", "int8"):
+            plain.init(dtype, nd.zeros((7,), dtype=dtype))
+            plain.push(dtype, nd.array(np.arange(7) * (1 + plain.rank), dtype=dtype))
+            out = nd.zeros((7,), dtype=dtype)
+            plain.pull(dtype, out)
+            assert out.asnumpy().tolist() == (3 * np.arange(7)).tolist() and out.dtype == np.dtype(
+                dtype)
+        print("fine")
+        """,
+    )
+    result = launch(run_base, "-n", "2", "-s", "2", script)
+    assert result.code == 0, result.err
+    assert result.lines("worker-0") == ["fine"]

@@ -122,7 +122,7 @@ class Links:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         if address.startswith("tcp://"):
             # what the kernel holds cannot be overtaken
-            socket.setsockopt(zmq.SNDBUF, 1 << 19)
+            socket.setsockopt(zmq.SNDBUF, 1 << 18)
         try:
             socket.connect(address)
         except zmq.ZMQError as error:
