@@ -19,7 +19,19 @@ import numpy as np
 from kvtrain import ndarray as nd
 from kvtrain.context import Context
 from kvtrain.errors import ConfigError
+from kvtrain.gluon.block import Hook as HookHandle
 from kvtrain.ndarray import NDArray
+
+__all__ = [
+    "HookHandle",
+    "check_sha1",
+    "clip_global_norm",
+    "download",
+    "replace_file",
+    "shape_is_known",
+    "split_and_load",
+    "split_data",
+]
 
 
 def split_data(

@@ -276,3 +276,34 @@ def test_deformable_convolution_without_offsets_is_a_convolution() -> None:
         nd.contrib.DeformableConvolution(
             nd.ones((1, 1, 4, 4)), nd.ones((1, 18, 3, 3)), w, kernel=(3, 3), num_filter=2
         )
+
+
+def test_files_of_another_dtype_or_shape(tmp_path: Path) -> None:
+    file = str(tmp_path / "n.params")
+    net = nn.Dense(2, in_units=3)
+    net.initialize()
+    net.save_parameters(file)
+    half = nn.Dense(2, dtype="float16")
+    with pytest.raises(ConfigError, match="expected float16, saved float32; set cast_dtype"):
+        half.load_parameters(file)
+    half.load_parameters(file, cast_dtype=True)
+    assert (half.weight.dtype, half.weight.data().dtype) == ("float16", np.float16)
+    saved = nn.Dense(2, dtype="float16")
+    saved.load_parameters(file, cast_dtype=True, dtype_source="saved")
+    assert saved.weight.data().dtype == np.float32
+    with pytest.raises(ConfigError, match=r"expected \(5, 0\), saved \(2, 3\)"):
+        nn.Dense(5).load_parameters(file)
+    with pytest.raises(FileNotFoundError):
+        net.load_parameters(str(tmp_path / "none"))
+
+
+def test_the_context_of_parameters_and_data_must_agree() -> None:
+    net = nn.Dense(2, in_units=3, prefix="d_")
+    with pytest.raises(RuntimeError, match="'d_weight' has not been initialized"):
+        net(nd.ones((1, 3)))
+    net.initialize(ctx=[mx.cpu(0), mx.cpu(1)])
+    assert net(nd.ones((1, 3), ctx=mx.cpu(1))).context == mx.cpu(1)
+    with pytest.raises(RuntimeError, match=r"'d_weight' was not initialized on context cpu\(2\)"):
+        net(nd.ones((1, 3), ctx=mx.cpu(2)))
+    net.collect_params().reset_ctx(mx.cpu(2))
+    assert net(nd.ones((1, 3), ctx=mx.cpu(2))).context == mx.cpu(2)
