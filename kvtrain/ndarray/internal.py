@@ -87,8 +87,9 @@ def _set_value(src: float, out: NDArray) -> NDArray:
 
 
 def _identity_with_attr_like_rhs(lhs: NDArray, rhs: NDArray, **kw: Any) -> Any:
-    """A copy of the first."""
-    return invoke(find("identity"), [lhs], {})
+    """A copy of the first, dense where the second is of another storage."""
+    copied = invoke(find("identity"), [lhs], {})
+    return copied if lhs.stype == rhs.stype else copied.tostype("default")
 
 
 def _rnn_param_concat(*args: NDArray, dim: int = 1, **kw: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from kvtrain.lr_scheduler import LRScheduler
 from kvtrain.ndarray import NDArray
+from kvtrain.ndarray.update import whole
 from kvtrain.optimizer import bridge
 from kvtrain.optimizer.record import Array, Hyper, Record, Scope, optimizers
 from kvtrain.registry import Registry
@@ -152,8 +153,12 @@ class Optimizer(Record):
         return {a: float(value) for a, value in found.items() if value is not None}
 
     def create_state(self, index: Any, weight: NDArray) -> Any:
-        """State of a weight as NDArrays: None, one, or a tuple."""
-        return self._pack([NDArray(a, weight.context) for a in self._state(weight._read())])
+        """State of a weight as NDArrays: None, one, or a tuple; row_sparse for a row_sparse
+        weight of which only the rows of a gradient are updated."""
+        arrays = [NDArray(a, weight.context) for a in self._state(weight._read())]
+        if weight.stype == "row_sparse" and self._lazy_here(weight):
+            arrays = [array.tostype("row_sparse") for array in arrays]
+        return self._pack(arrays)
 
     def _pack(self, arrays: list[NDArray]) -> Any:
         return (None, arrays[0] if arrays else None, tuple(arrays))[min(len(arrays), 2)]
@@ -193,7 +198,7 @@ class Optimizer(Record):
             return
         self._update_count(index)
         hyper = self.hyper(index, self._index_update_count[index], self.num_update)
-        held = tuple(array._write() for array in bridge.flat(state))
+        held = tuple(whole(array) for array in bridge.flat(state))
         if getattr(grad, "stype", "default") == "row_sparse":
             if self._lazy_here(weight):
                 part = grad._parts().canonical()

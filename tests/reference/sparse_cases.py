@@ -107,6 +107,8 @@ nd._internal._scatter_plus_scalar(c, scalar=1)
 nd.cast_storage(d, "csr"); nd.cast_storage(d, "row_sparse"); nd.cast_storage(r, "default")
 nd.ones((2, 3, 2)).tostype("row_sparse"); nd.ones((2,)).tostype("row_sparse")
 sparse.retain(t, nd.array([0, 4])); sparse.retain(t, nd.array([1, 2, 3, 4]))
+nd._internal._identity_with_attr_like_rhs(r, d)
+nd._internal._identity_with_attr_like_rhs(r, r2)
 sparse.retain(t, nd.array([4, 1], dtype="int64")); sparse.retain(t, nd.array([4, 4]))
 sparse.csr_matrix(([1, 2, 3], [1, 0, 2], [0, 1, 1, 2, 3])); sparse.csr_matrix((4, 3))
 sparse.csr_matrix(([1, 2, 3], [1, 0, 2], [0, 1, 1, 2, 3]), shape=(4, 5), dtype="int32")
@@ -200,6 +202,16 @@ PROGRAMS += [
     "    sparse.adagrad_update(w, r, h, lr=0.5, rescale_grad=2, clip_gradient=5, out=w)\n"
     "out = [w, h]",
 ]
+
+for _kind in ("SGD(learning_rate=0.5, momentum=0.5, wd=0.25)", "Adam(learning_rate=0.5)"):
+    PROGRAMS.append(
+        f"{_make}; o = mx.optimizer.{_kind}; s = o.create_state(0, w)\n"
+        "out = list(s) if isinstance(s, tuple) else [s]\nout = [a.copy() for a in out]\n"
+        "for _ in range(2):\n    o.update(0, w, r, s)\nout += [w]"
+    )
+PROGRAMS.append(
+    f"{_make}; o = mx.optimizer.SGD(momentum=0.5, lazy_update=False)\nout = o.create_state(0, w)"
+)
 
 
 def programs() -> list:
