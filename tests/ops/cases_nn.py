@@ -73,6 +73,12 @@ CASES = [
         [x(1, 2, 3, 4, 3), x(2, 2, 2, 2, 2), x(2)],
         {"kernel": (2, 2, 2), "num_filter": 2, "pad": (1, 0, 1)},
     ),
+    Case(
+        "Convolution",
+        [x(1, 8, 4, 3) / 3, x(2, 8, 2, 2) / 3],
+        {"kernel": (2, 2), "num_filter": 2, "stride": (2, 1), "pad": (0, 1), "no_bias": True},
+        twice=[1],
+    ),
     Case("Deconvolution", [x(1, 2, 3), x(2, 2, 3)], {"kernel": 3, "num_filter": 2, "stride": 2}),
     Case(
         "Deconvolution",

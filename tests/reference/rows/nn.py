@@ -55,6 +55,10 @@ ROWS = [
     conv(r(2, 3, 8, 7), r(4, 3, 1, 1, seed=2), False, stride=(2, 2)),
     conv(r(2, 3, 2, 2), r(4, 3, 3, 3, seed=2)),
     conv(r(2, 3, 5, 5), r(4, 2, 3, 3, seed=2)),
+    conv(r(2, 9, 8, 7), r(4, 9, 3, 3, seed=2), stride=(2, 1), pad=(1, 2), dilate=(1, 2)),
+    conv(r(2, 8, 9), r(3, 8, 4, seed=2), False, stride=3),
+    conv(r(1, 8, 4, 5, 4), r(3, 8, 2, 3, 2, seed=2), pad=(1, 1, 0)),
+    deconv(r(2, 3, 5, 4), r(3, 8, 3, 3, seed=2), stride=(2, 2), pad=(1, 0), adj=(1, 0)),
     deconv(r(2, 3, 5), r(3, 4, 3, seed=2), stride=2),
     deconv(r(2, 3, 5, 4), r(3, 4, 3, 2, seed=2)),
     deconv(

@@ -3,7 +3,8 @@
 
 Data is (n, c, *spatial), weights (f, c / groups, *kernel). Columns of a few images at a time
 are gathered into one block (so that they fit the cache) and multiplied at once. With one
-channel per group (depthwise) shifted products are added instead.
+channel per group (depthwise) shifted products are added instead; with many channels and taps
+columns are gathered with the channels last.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
+
+from kvtrain.kernels.numpy.channels_last import (
+    conv_last,
+    conv_last_data_grad,
+    conv_last_weight_grad,
+    worth_it,
+)
 
 Array = np.ndarray[Any, Any]
 Sizes = tuple[int, ...]
@@ -80,6 +88,8 @@ def conv(
     data: Array, weight: Array, *, stride: Sizes, pad: Sizes, dilate: Sizes, groups: int = 1
 ) -> Array:
     """Convolve (n, c, *spatial) with (f, c / groups, *kernel); returns (n, f, *output)."""
+    if worth_it(weight.shape, groups):
+        return conv_last(data, weight, stride, pad, dilate)
     n, spatial = data.shape[0], data.ndim - 2
     f, cg = weight.shape[:2]
     view = windows(data, weight.shape[2:], stride, dilate, pad)
@@ -116,6 +126,8 @@ def conv_weight_grad(
     groups: int = 1,
 ) -> Array:
     """Gradient of conv by its weight, given the output's gradient (n, f, *output)."""
+    if worth_it((grad.shape[1], data.shape[1], *kernel), groups):
+        return conv_last_weight_grad(grad, data, kernel, stride, pad, dilate)
     n, f = grad.shape[:2]
     output, spatial = grad.shape[2:], grad.ndim - 2
     cg, fg = data.shape[1] // groups, f // groups
@@ -152,6 +164,8 @@ def conv_data_grad(
     groups: int = 1,
 ) -> Array:
     """Gradient of conv by its data of spatial `size`; returns (n, c, *size)."""
+    if worth_it(weight.shape, groups):
+        return conv_last_data_grad(grad, weight, size, stride, pad, dilate)
     n, output = grad.shape[0], grad.shape[2:]
     f, cg = weight.shape[:2]
     kernel, spatial = weight.shape[2:], grad.ndim - 2
