@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from kvtrain.kernels.numba.compiled import loop
-from kvtrain.kernels.numpy.pool import _counts
-from kvtrain.kernels.numpy.pool import pool_grad as twin_grad
+from kvtrain.kernels.numpy.pooling import _counts
+from kvtrain.kernels.numpy.pooling import pool_grad as twin_grad
 
 Array = np.ndarray[Any, Any]
 Sizes = tuple[int, ...]
