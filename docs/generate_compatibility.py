@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes docs/mxnet-compatibility.md: every public name of MXNet 1.9 and what it does here.
 
-python docs/generate_compatibility.py [--missing] [--surface]
+python docs/generate_compatibility.py [--check] [--missing] [--surface]
 
 The names are facts about MXNet 1.9.1, kept in tests/reference/mxnet_names.json; remarks are in
 docs/compatibility.toml.
@@ -10,9 +10,11 @@ docs/compatibility.toml.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -110,15 +112,40 @@ def surface() -> tuple[list[str], list[str]]:
     return [n for n in names if exists(n)], [n for n in names if not exists(n)]
 
 
-if __name__ == "__main__":
+def changes() -> dict[str, tuple[str | None, str | None]]:
+    """Names whose rows on the page are not what would be written now: (there, now)."""
+    was, now = dict(_rows(PAGE.read_text())), dict(_rows(page()))
+    both = {name: (was.get(name), now.get(name)) for name in was | now}
+    return {name: rows for name, rows in both.items() if rows[0] != rows[1]}
+
+
+def _rows(text: str) -> Iterator[tuple[str, str]]:
+    for section in text.split("\n## mx")[1:]:
+        space = section.split("\n", 1)[0].lstrip(".")
+        for name, rest in re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.M):
+            yield f"{space}.{name}".lstrip("."), rest
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or with ``--check`` say how it differs."""
+    if "--check" in arguments:
+        found = changes()
+        for name, (there, now) in found.items():
+            sys.stdout.write(f"{name}: the page has {there!r}, it would be {now!r}\n")
+        return 1 if found or PAGE.read_text() != page() else 0
     PAGE.write_text(page())
     missing = [
         f"{space}.{row[0]}" for space, held in rows().items() for row in held if row[2] == "missing"
     ]
     here, absent = surface()
-    if "--missing" in sys.argv:
+    if "--missing" in arguments:
         sys.stdout.write("\n".join(missing) + "\n")
-    if "--surface" in sys.argv:
+    if "--surface" in arguments:
         sys.stdout.write("\n".join(absent) + "\n")
     sys.stdout.write(f"names that real code calls: {len(here)} of {len(here) + len(absent)}\n")
     sys.stdout.write(f"{PAGE.name}: {len(missing)} names missing\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

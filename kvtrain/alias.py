@@ -26,7 +26,6 @@ _ELSEWHERE = {
     "gluon.nn.conv_layers": "gluon.nn",
     "gluon.rnn.rnn_cell": "gluon.rnn",
     "gluon.rnn.rnn_layer": "gluon.rnn",
-    "kvstore.base": "kvstore",
     "kvstore.kvstore": "kvstore",
     "ndarray.ndarray": "ndarray",
     "ndarray.op": "ndarray",
@@ -55,6 +54,10 @@ class _Alias(ModuleType):
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds ``mxnet.gluon.nn`` as ``kvtrain.gluon.nn``: the same module under two names."""
 
+    def __init__(self) -> None:
+        #: what importing writes into parent modules: (parent, name, what was there)
+        self.written: list[tuple[ModuleType, str, Any]] = []
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
@@ -66,6 +69,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 f"No module named {fullname!r}: kvtrain stands in for mxnet and has no such module",
                 name=fullname,
             )
+        above, _, name = fullname.rpartition(".")
+        self.written.append((sys.modules[above], name, vars(sys.modules[above]).get(name)))
         spec = importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         spec.loader_state = (module, module.__spec__)
         return spec
@@ -133,4 +138,10 @@ def uninstall() -> None:
         return
     for name in [n for n in sys.modules if n == "mxnet" or n.startswith("mxnet.")]:
         del sys.modules[name]
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
+    for finder in [f for f in sys.meta_path if isinstance(f, _Finder)]:
+        sys.meta_path.remove(finder)
+        for module, name, before in reversed(finder.written):
+            if before is None:
+                vars(module).pop(name, None)
+            else:
+                setattr(module, name, before)

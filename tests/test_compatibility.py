@@ -7,7 +7,8 @@ import ast
 import importlib.util
 import inspect
 import json
-import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,14 +29,11 @@ def generator() -> Any:
     return module
 
 
-def test_the_page_is_what_the_generator_writes(generator: Any) -> None:
-    written = (DOCS / "mxnet-compatibility.md").read_text()
-    # row by row, so that a failure names the names
-    was, now = (dict(_rows(text)) for text in (written, generator.page()))
-    changed = {name: (was.get(name), now.get(name)) for name in was | now}
-    changed = {name: states for name, states in changed.items() if states[0] != states[1]}
-    assert not changed, f"run `python docs/generate_compatibility.py`: {changed}"
-    assert written == generator.page()
+def test_the_page_is_what_the_generator_writes() -> None:
+    # in a process of its own: which submodules others have imported must not count
+    command = [sys.executable, str(DOCS / "generate_compatibility.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, f"run `python docs/generate_compatibility.py`\n{done.stdout}"
 
 
 def test_every_name_of_the_peer_has_a_state_and_a_reason(generator: Any) -> None:
@@ -43,13 +41,6 @@ def test_every_name_of_the_peer_has_a_state_and_a_reason(generator: Any) -> None
         for name, _, state, why in held:
             assert state in generator.STATES[:-1], f"{space}.{name} is missing"
             assert why or state == "works", f"{space}.{name}: {state}, but why?"
-
-
-def _rows(page: str) -> Iterator[tuple[str, str]]:
-    for section in page.split("\n## mx")[1:]:
-        space = section.split("\n", 1)[0].lstrip(".")
-        for name, rest in re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.M):
-            yield f"{space}.{name}".lstrip("."), rest
 
 
 def test_what_real_code_calls_is_there(generator: Any) -> None:

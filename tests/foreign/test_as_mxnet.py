@@ -72,6 +72,8 @@ def test_modules_and_names_are_ours(installed: ModuleType, tmp_path: Path, monke
         assert pickle.loads(pickle.dumps(theirs.SGD)) is kvtrain.optimizer.SGD
     finally:
         del sys.modules["theirs"]
+    alias.uninstall()
+    assert not hasattr(kvtrain.nd, "ndarray")  # nothing is left of the import
     # their modules keep the identity that they have here
     assert kvtrain.gluon.nn.__spec__ is not None
     assert kvtrain.gluon.nn.__spec__.name == "kvtrain.gluon.nn"
