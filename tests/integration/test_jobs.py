@@ -317,3 +317,37 @@ def test_gradients_sent_during_backward_give_the_same_bits(
             "parameter 'twice_bias': a second backward before step()",
             "step(9):",
         ] or lines == ["parameter 'twice_weight': a second backward before step()", "step(9):"]
+
+
+@pytest.mark.parametrize("side", ["open_segment", "create_segment", "shared_memory_reason"])
+def test_without_shared_memory_there_is_one_note_and_the_same_values(
+    run_base: Path, tmp_path: Path, side: str
+) -> None:
+    """A worker in another container, say, cannot map what the server offers."""
+    script = write(
+        tmp_path,
+        f"""
+        from kvtrain import platform
+
+        def refuse(*given):
+            if {side!r} == "shared_memory_reason":
+                return "this system has no memfd_create"
+            raise OSError(2, "No such file or directory")
+
+        platform.{side} = refuse
+        kv = mx.kv.create("dist_sync")
+        kv.init("w", nd.zeros((300_000,)))
+        out = nd.zeros((300_000,))
+        for step in range(1, 4):
+            kv.pushpull("w", nd.ones((300_000,)) * 10 ** kv.rank * step, out)
+            assert (out.asnumpy() == 11 * step).all()
+        kv.barrier()
+        """,
+    )
+    result = launch(run_base, "-n", "2", "-s", "1", script)
+    assert result.code == 0, result.err
+    notes = [line for line in result.err.splitlines() if "instead of shared memory" in line]
+    workers = [line for line in notes if line.startswith("worker")]
+    assert len(workers) == 2, "one for each process that has to do without"
+    assert all("over ipc instead" in line for line in workers)
+    assert left_over(run_base) == []

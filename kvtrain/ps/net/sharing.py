@@ -66,6 +66,8 @@ class Sharing:
 
     def offer(self, to: NodeId, first: bool) -> Offer | None:
         """An offer that should be sent before the next message; `first` begins the talk."""
+        if self.arena.full is not None:
+            self._tell(self.arena.full)
         peer = self._peers.get(to)
         if peer is None:
             if not first:
