@@ -37,6 +37,9 @@ from kvtrain.ps.net.sharing import shared_memory
 from kvtrain.ps.net.token import read_token
 from kvtrain.ps.net.transport import Links
 
+#: seconds between two looks of the second thread while requests keep coming, and how many
+#: looks without a request end that
+TICK, LIVELY = 0.003, 100
 #: longest time that a waiting thread keeps the lock, and that the second thread sleeps
 SLICE = 0.2
 
@@ -95,6 +98,9 @@ class WorkerNode:
         self._over = threading.Event()
         #: something waits to be sent, by the second thread if the program does not wait
         self._hurry = threading.Event()
+        #: requests so far; whether the second thread looks often because they keep coming
+        self._submitted = 0
+        self._lively = False
         if config.lifeline_fd is not None:
             self._links.watch(config.lifeline_fd, self._launcher_gone)
         self._thread = threading.Thread(target=self._attend, name="kvtrain-control", daemon=True)
@@ -171,7 +177,8 @@ class WorkerNode:
             if detached:
                 self._detached.add(number)
             self._carry_out(effects)
-            if self._core.corked and not self._hurry.is_set():
+            self._submitted += 1
+            if self._core.corked and not self._lively:
                 self._hurry.set()
             return number
 
@@ -260,12 +267,23 @@ class WorkerNode:
 
     def _attend(self) -> None:
         """The second thread: heartbeats and control, also while the program computes."""
+        seen, quiet, attended = -1, 0, 0.0
         while not self._over.is_set():
-            if self._hurry.wait(LOOK if self._links.waiting else SLICE):
+            if self._lively:
+                self._over.wait(TICK)
+            elif self._hurry.wait(LOOK if self._links.waiting else SLICE):
                 self._hurry.clear()
                 self._over.wait(DELAY)
             if self._over.is_set():
                 return
+            # taking the lock for nothing would hold up a program that waits for an answer
+            quiet = 0 if self._submitted != seen else quiet + 1
+            seen, self._lively = self._submitted, quiet < LIVELY
+            now = time.monotonic()
+            due = self._core.cork_is_due(now) or self._links.waiting
+            if not due and now - attended < SLICE:
+                continue
+            attended = now
             try:
                 with self._lock:
                     if self._closed:

@@ -75,6 +75,8 @@ class Links:
         self._lanes: dict[NodeId, Lane] = {}
         self._sockets: dict[Any, NodeId | None] = {}
         self._poller = zmq.Poller()
+        #: what the last poll has seen to be readable
+        self._ready: list[Any] = []
         self._resolve = None if sharing is None else sharing.resolve
         self._path: Path | None = None
         #: things in our own process to poll, and what to do when they are readable
@@ -225,11 +227,14 @@ class Links:
     def poll(self, timeout: float | None) -> bool:
         """Wait up to `timeout` seconds until something can be received."""
         events = self._poll(timeout)
+        self._ready = []
         for socket, _ in events:
             if isinstance(socket, int):
                 self._watched[socket]()
             elif socket is self._monitor:
                 self._drain_monitor()
+            else:
+                self._ready.append(socket)
         return bool(events)
 
     def _poll(self, timeout: float | None) -> list[tuple[Any, int]]:
@@ -247,19 +252,21 @@ class Links:
                 return events
 
     def receive(self, sender: NodeId) -> Iterator[tuple[NodeId, Message]]:
-        """Messages that are there, at most BATCH; `sender` signs refusals."""
+        """Messages that the last poll has seen, at most BATCH; `sender` signs refusals."""
+        ready, self._ready = self._ready, []
         for _ in range(BATCH):
-            found = False
-            for socket, peer in list(self._sockets.items()):
+            more = []
+            for socket in ready:
                 if socket not in self._sockets:
                     continue  # closed by what was asked for by the message before
+                peer = self._sockets[socket]
                 try:
                     frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
                 except zmq.ZMQError as error:
                     if error.errno in (zmq.EAGAIN, zmq.ETERM):
                         continue
                     raise
-                found = True
+                more.append(socket)
                 decoded = self._decode(frames, peer, sender)
                 if decoded is None:
                     continue
@@ -267,8 +274,9 @@ class Links:
                     self._settle(*decoded, sender)
                 else:
                     yield decoded
-            if not found:
+            if not more:
                 return
+            ready = more
 
     def _decode(
         self, frames: list[Any], peer: NodeId | None, me: NodeId

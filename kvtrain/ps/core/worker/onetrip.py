@@ -28,6 +28,10 @@ class OneTrip(Pulls):
         """Whether something waits to be sent."""
         return bool(self._corked)
 
+    def cork_is_due(self, now: float) -> bool:
+        """Whether something has waited long enough."""
+        return bool(self._corked) and now >= self._cork_until
+
     def flush(self, now: float) -> list[Effect]:
         """Send what waits; called before the program waits for an answer."""
         if not self._corked:
