@@ -51,7 +51,7 @@ class Job:
         self._backend = backend
         self._run_dir = run_dir
         self._output = output
-        self._supervisor = Supervisor(Policy(spec.replicas, spec.on_worker_loss, scheduler=False))
+        self._supervisor = Supervisor(Policy(spec.replicas, spec.on_worker_loss))
         #: by label: what runs, or ran last, under it
         self._specs: dict[str, ProcessSpec] = {}
         self._pids: dict[str, int] = {}
@@ -166,10 +166,17 @@ class Job:
                 self._bound(said["address"])
             case "start":
                 label = f"{said['role']}-{said['rank']}"
+                if self._is_stale(label, said["replaces"]):
+                    return
                 self._replaces[label] = said["replaces"]
                 self._event(Wanted(label))
             case event:
                 self._event(Told(event, said.get("text", "")))
+
+    def _is_stale(self, label: str, replaces: str) -> bool:
+        """Asked for again by a scheduler that does not know that it was started already."""
+        held = self._specs.get(label)
+        return held is not None and held.token != replaces and self._backend.lives(label)
 
     def _bound(self, address: str) -> None:
         waiting, self._waiting = self._waiting, []

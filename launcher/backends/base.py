@@ -60,6 +60,9 @@ class Backend(Protocol):
     def signal(self, label: str, number: int) -> None:
         """Signal a process and its group."""
 
+    def lives(self, label: str) -> bool:
+        """Whether a process under this label runs."""
+
     def close(self) -> None:
         """Kill what is left and give everything back."""
 

@@ -180,6 +180,10 @@ class LocalBackend:
         if process is not None:
             platform.kill_group(process.pid, number)
 
+    def lives(self, label: str) -> bool:
+        """Whether a process under this label runs."""
+        return label in self._processes
+
     def close(self) -> None:
         """Kill what is left and give everything back."""
         for process in self._processes.values():

@@ -77,7 +77,8 @@ class _Scheduler:
         if resumed is not None:
             core.resume(saved_job(resumed.manifest))
             steps = ", ".join(f"step {s.step}" for s in resumed.manifest.stores)
-            self._note(f"the job goes on from {resumed.path} ({steps})")
+            if not records:
+                self._note(f"the job goes on from {resumed.path} ({steps})")
         links = self._links = Links(read_token(config), self._note)
         disk = DiskThread(lambda: settings, self._note, owner(config, resumed))
         journal = JournalFile(None if run_dir is None else run_dir / "journal")

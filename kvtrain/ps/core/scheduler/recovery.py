@@ -70,6 +70,8 @@ class Recovery(Checkpoints):
             case "resume":
                 node = self.roster.by_id[node_from_plain(record["node"])]
                 node.resume = tuple(StoreClock(int(s), int(t)) for s, t in record["steps"])
+            case "checkpoint":
+                self._newest = str(record["path"])
             case "verdict":
                 self.failure = JobError(str(record["error"]))
 

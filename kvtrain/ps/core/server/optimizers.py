@@ -29,6 +29,8 @@ class OptimizersAndStats(Keys):
             # by the sender's table this server may decide for shards that it does not know of
             self._want_table(now)
             return []
+        if any(shard.primary == self.node and not shard.decides for shard in self._shards):
+            return []  # refused in an older view: the newer table is on its way; asked again
         store = self._store(message.store)
         if sender.rank == 0 and message.number > store.optimizers.number:
             made = self._optimizers(message.store, message.number, message.name, message.config)
@@ -48,13 +50,15 @@ class OptimizersAndStats(Keys):
                     lambda lsn, s=shard: (_entry_of(s, message.store, ours, lsn), ()),  # type: ignore[misc]
                     lambda: None,
                 )
-        answered = [(sender, message)]
+        answered, shards = [(sender, message)], self._shards
         for other, (waiting, _) in list(store.waiting.items()):
             if waiting.number <= ours.number:
                 del store.waiting[other]
                 answered.append((other, waiting))
 
         def set_() -> None:
+            if any(s.primary == self.node and not _has(s, message.store, ours) for s in shards):
+                return  # more shards are its own by now: asked again
             for to, asked in answered:
                 self._optimizer_set(store, to, asked)
 
@@ -115,6 +119,12 @@ class OptimizersAndStats(Keys):
             sender, m.StatsReply(store=message.store, request=message.request, stats=stats)
         )
         return []
+
+
+def _has(shard: Shard, store: int, wanted: Optimizers) -> bool:
+    """Whether a shard is under that optimizer of the store, or a later one."""
+    held = shard.optimizers.get(store)
+    return shard.decides and held is not None and held.number >= wanted.number
 
 
 def _entry_of(shard: Shard, store: int, optimizers: Optimizers, lsn: int) -> m.LogEntry:
