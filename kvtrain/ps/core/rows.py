@@ -193,18 +193,21 @@ class StoredRows(StoredChunk):
         """Elements of a row."""
         return int(self._weight.shape[1])
 
-    def read(self, ids: Array) -> Array:
-        """Committed rows, flat; rows that have not arisen are drawn and not kept."""
+    def read(self, ids: Array, out: Array | None = None) -> Array:
+        """Committed rows, flat (in `out`); rows that have not arisen are drawn and not kept."""
         if self._making:
             raise LocalProtocolError(f"{self.id}: version {self.version} is not committed yet")
+        rows = np.empty(ids.size * self.width, self.dtype) if out is None else out
+        rows = rows.reshape(ids.size, self.width)
         if self.index is None:
-            return xp.take_rows(self._weight, ids).reshape(-1)  # type: ignore[no-any-return]
+            xp.take_rows(self._weight, ids, rows)
+            return rows.reshape(-1)
         places = self.index.find(ids)
-        out: Array = xp.take_rows(self._weight, np.maximum(places, 0))
+        xp.take_rows(self._weight, np.maximum(places, 0), rows)
         missing = np.flatnonzero(places < 0)
         if missing.size:
-            out[missing] = self._drawn(ids[missing])
-        return out.reshape(-1)
+            rows[missing] = self._drawn(ids[missing])
+        return rows.reshape(-1)
 
     def committed(self, lend: bool = False) -> Array:
         """Refused: a table is read by rows, never as a whole."""

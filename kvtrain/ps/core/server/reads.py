@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class Reads(ServerState):
         self._count_read(chunk, reader)
         if isinstance(stored, StoredRows):
             assert reader.rows is not None
-            value = stored.read(np.asarray(reader.rows))
+            value = self._rows_for(chunk, stored, reader, np.asarray(reader.rows))
         elif reader.cut >= 0 and self._closed_in(chunk, reader.cut):
             assert chunk.kept is not None
             value = chunk.kept.copy()
@@ -93,6 +94,27 @@ class Reads(ServerState):
         counters["bytes_out"] += int(value.nbytes)
         read = m.ChunkVersion(chunk=stored.id, view=chunk.shard.view, version=stored.version)
         self._replies.value(reader.node, entry.store, reader.request, read, value)
+
+    def _rows_for(
+        self, chunk: Chunk, stored: StoredRows, reader: Reader, ids: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """Rows in a slot that the reader may read in place; in private memory where the answer
+        before may not have been read (in sync a worker contributes again only after that)."""
+        size = ids.size * stored.width * stored.dtype.itemsize
+        held = chunk.row_answers.get(reader.node.rank)
+        free = held is None or held[1] < reader.after
+        if not isinstance(chunk.ledger, SyncLedger) or reader.after.step < 0 or not (free and size):
+            return stored.read(ids)
+        if held is not None and held[0].data.nbytes >= size:
+            slot = held[0]
+            slot.rewrite()
+        else:
+            if held is not None:
+                self._memory.give(held[0])
+            slot = self._memory.take(size + size // 4)
+        chunk.row_answers[reader.node.rank] = (slot, reader.after)
+        out = slot.data[:size].view(stored.dtype)
+        return stored.read(ids, out)
 
     def _closed_in(self, chunk: Chunk, cut: int) -> bool:
         """Whether a round of that step has closed here and what was before it is kept."""

@@ -30,7 +30,7 @@ from kvtrain.ps.core.membership import (
     Round,
     Table,
 )
-from kvtrain.ps.core.memory import HeapMemory, Memory
+from kvtrain.ps.core.memory import HeapMemory, Memory, Slot
 from kvtrain.ps.core.replies import Replies
 from kvtrain.ps.core.rounds import AsyncLedger, Part, SyncLedger
 from kvtrain.ps.core.rows import RowArithmetic
@@ -74,6 +74,8 @@ class Chunk:
     readers: list[Reader] = field(default_factory=list)
     #: rank -> the version that it read last, its own pushes since included
     read_by: dict[int, int] = field(default_factory=dict)
+    #: rank -> where its last rows lie, which it may read in place, and the round they came after
+    row_answers: dict[int, tuple[Slot, Round]] = field(default_factory=dict)
     #: whom the record in the making counts; None: everything is committed (R6)
     pending: list[Part] | None = None
     #: restart: the weights from before the first round of the last step that closed (R25)
