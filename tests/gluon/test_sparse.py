@@ -182,3 +182,49 @@ def test_where_the_optimizer_of_sparse_parameters_runs(arguments, want) -> None:
             choose(*arguments)
     else:
         assert choose(*arguments) == want
+
+
+class FactorizationMachine(gluon.Block):
+    """Linear and pairwise terms of sparse features; both tables live in the store as rows."""
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        rows = {"stype": "row_sparse", "grad_stype": "row_sparse", "init": mx.init.Normal(0.01)}
+        with self.name_scope():
+            self.w = self.params.get("w", shape=(features, 1), **rows)
+            self.v = self.params.get("v", shape=(features, width), **rows)
+            self.b = self.params.get("b", shape=(1,), init=mx.init.Zero())
+
+    def forward(self, x: nd.NDArray) -> nd.NDArray:
+        w = self.w.row_sparse_data(x.indices)
+        v = self.v.row_sparse_data(x.indices)
+        squares = nd.sparse.dot(nd.sparse.square(x), nd.sparse.square(v))
+        pairs = nd.square(nd.sparse.dot(x, v)) - squares
+        return nd.sparse.dot(x, w) + 0.5 * pairs.sum(axis=1, keepdims=True) + self.b.data()
+
+
+def test_a_factorization_machine_learns_from_csr_batches(tmp_path) -> None:
+    mx.random.seed(0)
+    rng = np.random.default_rng(0)
+    raw = (rng.random((256, 400)) < 0.02).astype(np.float32)
+    wanted = (raw @ rng.standard_normal((400, 1)) > 0).astype(np.float32)
+    x, y = nd.sparse.csr_matrix(raw), nd.array(wanted)
+    net = FactorizationMachine(400, 4)
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 0.05})
+    loss = gluon.loss.SigmoidBinaryCrossEntropyLoss()
+    for _ in range(8):
+        for low in range(0, 256, 64):
+            with autograd.record():
+                error = loss(net(x[low : low + 64]), y[low : low + 64])
+            error.backward()
+            assert net.v.grad().indices.shape[0] < 400
+            trainer.step(64)
+    assert error.mean().asscalar() < 0.1
+    path = str(tmp_path / "net.params")
+    net.save_parameters(path)
+    assert nd.load(path)["v"].stype == "row_sparse"
+    again = FactorizationMachine(400, 4)
+    again.load_parameters(path)
+    gluon.Trainer(again.collect_params(), "adam")
+    np.testing.assert_array_equal(again(x).asnumpy(), net(x).asnumpy())
