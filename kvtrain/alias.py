@@ -21,11 +21,6 @@ from kvtrain.errors import ConfigError
 VERSION = "1.9.1"
 #: modules of MXNet whose names are found in others here
 _ELSEWHERE = {
-    "gluon.nn.activations": "gluon.nn",
-    "gluon.nn.basic_layers": "gluon.nn",
-    "gluon.nn.conv_layers": "gluon.nn",
-    "gluon.rnn.rnn_cell": "gluon.rnn",
-    "gluon.rnn.rnn_layer": "gluon.rnn",
     "kvstore.kvstore": "kvstore",
     "ndarray.ndarray": "ndarray",
     "ndarray.op": "ndarray",

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mx.gluon.rnn``: recurrent cells and layers."""
 
-from kvtrain.gluon.rnn.container import (
-    BidirectionalCell,
-    HybridSequentialRNNCell,
-    SequentialRNNCell,
-)
-from kvtrain.gluon.rnn.modifier import DropoutCell, ModifierCell, ResidualCell, ZoneoutCell
-from kvtrain.gluon.rnn.rnn_cell import (
+from kvtrain.gluon.rnn.cell import (
     GRUCell,
     HybridRecurrentCell,
     LSTMCell,
     RecurrentCell,
     RNNCell,
 )
+from kvtrain.gluon.rnn.container import (
+    BidirectionalCell,
+    HybridSequentialRNNCell,
+    SequentialRNNCell,
+)
+from kvtrain.gluon.rnn.modifier import DropoutCell, ModifierCell, ResidualCell, ZoneoutCell
 from kvtrain.gluon.rnn.rnn_layer import GRU, LSTM, RNN
 
 __all__ = [

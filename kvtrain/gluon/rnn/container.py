@@ -9,7 +9,7 @@ from typing import Any
 from kvtrain import ndarray as nd
 from kvtrain.errors import ConfigError
 from kvtrain.gluon.rnn import sequence
-from kvtrain.gluon.rnn.rnn_cell import MODIFIED, HybridRecurrentCell, RecurrentCell
+from kvtrain.gluon.rnn.cell import MODIFIED, HybridRecurrentCell, RecurrentCell
 from kvtrain.ndarray import NDArray
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from kvtrain.errors import ConfigError
 from kvtrain.gluon.parameter import ParameterDict
 from kvtrain.gluon.rnn import sequence
+from kvtrain.gluon.rnn.cell import HybridRecurrentCell, RecurrentCell
 from kvtrain.gluon.rnn.container import BidirectionalCell, SequentialRNNCell
-from kvtrain.gluon.rnn.rnn_cell import HybridRecurrentCell, RecurrentCell
 from kvtrain.ndarray import NDArray
 
 

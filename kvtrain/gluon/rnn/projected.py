@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvtrain.gluon.rnn.rnn_cell import HybridRecurrentCell
+from kvtrain.gluon.rnn.cell import HybridRecurrentCell
 from kvtrain.ndarray import NDArray
 
 

@@ -11,10 +11,10 @@ from kvtrain import ndarray as nd
 from kvtrain.errors import ConfigError
 from kvtrain.gluon.block import HybridBlock
 from kvtrain.gluon.parameter import Parameter
+from kvtrain.gluon.rnn.cell import GRUCell, LSTMCell, RNNCell
 from kvtrain.gluon.rnn.container import BidirectionalCell, HybridSequentialRNNCell
 from kvtrain.gluon.rnn.modifier import DropoutCell
 from kvtrain.gluon.rnn.projected import LSTMPCell
-from kvtrain.gluon.rnn.rnn_cell import GRUCell, LSTMCell, RNNCell
 from kvtrain.ndarray import NDArray
 
 _OWN = re.compile(r"(l|r)(\d+)_(i2h|h2h|h2r)_(weight|bias)\Z")

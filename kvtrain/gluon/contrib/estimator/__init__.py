@@ -4,7 +4,7 @@
 from kvtrain.gluon.contrib.estimator.batch_processor import BatchProcessor
 from kvtrain.gluon.contrib.estimator.checkpoint import CheckpointHandler
 from kvtrain.gluon.contrib.estimator.estimator import Estimator
-from kvtrain.gluon.contrib.estimator.event_handler import (
+from kvtrain.gluon.contrib.estimator.handlers import (
     BatchBegin,
     BatchEnd,
     EarlyStoppingHandler,

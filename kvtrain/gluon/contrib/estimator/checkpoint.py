@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain.errors import ConfigError
-from kvtrain.gluon.contrib.estimator.event_handler import (
+from kvtrain.gluon.contrib.estimator.handlers import (
     BatchEnd,
     EpochEnd,
     TrainBegin,

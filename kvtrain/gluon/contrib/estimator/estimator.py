@@ -13,7 +13,7 @@ from kvtrain.context import Context, cpu
 from kvtrain.errors import ConfigError
 from kvtrain.gluon.contrib.estimator.batch_processor import BatchProcessor
 from kvtrain.gluon.contrib.estimator.checkpoint import CheckpointHandler
-from kvtrain.gluon.contrib.estimator.event_handler import (
+from kvtrain.gluon.contrib.estimator.handlers import (
     BatchBegin,
     BatchEnd,
     EarlyStoppingHandler,

@@ -12,7 +12,16 @@ from kvtrain.gluon.nn.basic_layers import HybridSequential, Identity, Sequential
 from kvtrain.gluon.nn.conv import dims
 from kvtrain.gluon.nn.norm import BatchNorm
 
-__all__ = ["Identity"]
+__all__ = [
+    "Concurrent",
+    "HybridConcurrent",
+    "Identity",
+    "PixelShuffle1D",
+    "PixelShuffle2D",
+    "PixelShuffle3D",
+    "SparseEmbedding",
+    "SyncBatchNorm",
+]
 
 
 class Concurrent(Sequential):

@@ -7,7 +7,7 @@ from typing import Any
 
 from kvtrain.errors import ConfigError
 from kvtrain.gluon.nn.conv import LAYOUTS, dims
-from kvtrain.gluon.rnn.rnn_cell import HybridRecurrentCell
+from kvtrain.gluon.rnn.cell import HybridRecurrentCell
 
 
 class _ConvCell(HybridRecurrentCell):
