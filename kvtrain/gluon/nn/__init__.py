@@ -2,6 +2,7 @@
 """``mx.gluon.nn``: layers."""
 
 from kvtrain.gluon.block import Block, HybridBlock
+from kvtrain.gluon.nn import conv_layers
 from kvtrain.gluon.nn.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, Swish
 from kvtrain.gluon.nn.basic_layers import (
     Dense,
@@ -82,4 +83,5 @@ __all__ = [
     "ReflectionPad2D",
     "Sequential",
     "Swish",
+    "conv_layers",
 ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mx.gluon.rnn``: recurrent cells and layers."""
 
+from kvtrain.gluon.rnn import rnn_cell
 from kvtrain.gluon.rnn.cell import (
     GRUCell,
     HybridRecurrentCell,
@@ -32,4 +33,5 @@ __all__ = [
     "ResidualCell",
     "SequentialRNNCell",
     "ZoneoutCell",
+    "rnn_cell",
 ]

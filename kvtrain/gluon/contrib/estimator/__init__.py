@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mx.gluon.contrib.estimator``: a training loop with event handlers."""
 
+from kvtrain.gluon.contrib.estimator import event_handler
 from kvtrain.gluon.contrib.estimator.batch_processor import BatchProcessor
 from kvtrain.gluon.contrib.estimator.checkpoint import CheckpointHandler
 from kvtrain.gluon.contrib.estimator.estimator import Estimator
@@ -37,4 +38,5 @@ __all__ = [
     "TrainBegin",
     "TrainEnd",
     "ValidationHandler",
+    "event_handler",
 ]
