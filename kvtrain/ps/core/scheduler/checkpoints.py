@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 
-from kvtrain.errors import CheckpointError, KVTrainError
+from kvtrain.errors import CheckpointError, KVTrainError, ServerLost, WorkerLost
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.clocks import is_sync
 from kvtrain.ps.core.effects import Effect, Journal, Note, Publish, Send
@@ -403,6 +403,17 @@ class Checkpoints(Liveness):
             attempt.complete = True
             return [] if attempt.publishing else self._order(attempt, now)
         return self._begin(wanted, 0, now, final=True) if wanted else super()._finish(now)
+
+    def _fail(self, error: Exception, now: float) -> list[Effect]:
+        """A loss that ends the job names the checkpoint to go on from."""
+        if isinstance(error, ServerLost | WorkerLost):
+            directory = self.checkpoint_to_resume().rpartition("/")[0]
+            hint = "there is no checkpoint to go on from"
+            if directory:
+                hint = f"go on from the newest checkpoint with --resume {directory}"
+            if directory or isinstance(error, ServerLost):
+                error = type(error)(f"{error}; {hint}")
+        return super()._fail(error, now)
 
     def checkpoint_to_resume(self) -> str:
         """The newest checkpoint of this run, or the one that it began with; empty: none."""
