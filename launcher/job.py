@@ -39,6 +39,8 @@ from launcher.supervisor import (
     describe,
 )
 
+#: of a process that stands beside one of its rank, which hands over
+MARK = "'"
 #: longest sleep without a deadline
 LONGEST = 5.0
 
@@ -128,6 +130,8 @@ class Job:
     def _start_again(self, label: str) -> None:
         """In the place of a process that has ended; under another token."""
         role, _, number = label.partition("-")
+        mark = MARK if number.endswith(MARK) else ""
+        number = number.removesuffix(MARK)
         if role == "scheduler":
             self._schedulers += 1
         address = self._address or scheduler_address(self._spec, self._place)
@@ -141,6 +145,7 @@ class Job:
                 secrets.token_hex(8),
                 self._schedulers,
                 again=True,
+                mark=mark,
             )
         )
         self._describe()
@@ -166,6 +171,8 @@ class Job:
                 self._bound(said["address"])
             case "start":
                 label = f"{said['role']}-{said['rank']}"
+                if said.get("beside") and self._backend.lives(label):
+                    label += MARK
                 if self._is_stale(label, said["replaces"]):
                     return
                 self._replaces[label] = said["replaces"]

@@ -61,6 +61,7 @@ def process(
     token: str,
     incarnation: int = 1,
     again: bool = False,
+    mark: str = "",
 ) -> ProcessSpec:
     """One process, at the job's start or in the place of one that was lost.
 
@@ -81,7 +82,9 @@ def process(
         argv = (*argv, "--", *spec.command)
         if again or spec.resume is not None:
             environment["KVTRAIN_RESUMED"] = "1"
-    return ProcessSpec(role, rank, (sys.executable, "-m", "kvtrain", *argv), environment, token)
+    return ProcessSpec(
+        role, rank, (sys.executable, "-m", "kvtrain", *argv), environment, token, mark
+    )
 
 
 def _scheduler(spec: JobSpec, place: Place) -> dict[str, str]:

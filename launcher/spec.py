@@ -170,11 +170,13 @@ class ProcessSpec:
     environment: Mapping[str, str]
     #: names this process in everything that is said about it
     token: str
+    #: tells it from one of the same rank that still hands over
+    mark: str = ""
 
     @property
     def label(self) -> str:
         """``worker-2``; the scheduler has no number."""
-        return self.role if self.role == "scheduler" else f"{self.role}-{self.rank}"
+        return self.role if self.role == "scheduler" else f"{self.role}-{self.rank}{self.mark}"
 
 
 def _at_least(flag: str, value: int, least: int, what: str) -> None:

@@ -56,7 +56,13 @@ class ControlPipe:
                 self.tell("failed", text=message.text)
             case m.StartProcess():
                 role = message.role.name.lower()
-                self.tell("start", role=role, rank=message.rank, replaces=message.replaces)
+                self.tell(
+                    "start",
+                    role=role,
+                    rank=message.rank,
+                    replaces=message.replaces,
+                    beside=message.beside,
+                )
             case m.JobFinished():
                 self.tell("finished")
 

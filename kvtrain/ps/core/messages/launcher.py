@@ -49,6 +49,8 @@ class StartProcess(Message):
     rank: int
     #: launch token of the process that it replaces
     replaces: str
+    #: that one lives and hands over; it is not killed
+    beside: bool = False
 
 
 @message(63, Role.LAUNCHER)

@@ -276,7 +276,13 @@ class Shards(Ending):
         ]
         staying = [i for i in self.table.servers if not self._is_draining(i.node)]
         if len(staying) <= self.settings.replicas:
-            effects.append(self._start_process(node))
+            start = m.StartProcess(
+                role=node.id.role,
+                rank=node.id.rank,
+                replaces=node.hello.launch_token,
+                beside=True,
+            )
+            effects.append(Send(LAUNCHER, start))
         return effects + self._plan_learners(now) + self._drain(now)
 
     def _on_sealed(self, node: Node, message: m.Sealed, now: float) -> list[Effect]:
