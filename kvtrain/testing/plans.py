@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from kvtrain import compression
 from kvtrain.kernels import xp
 from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.rows import pack
 from kvtrain.ps.core.shards import KeySpec
 
 Array = np.ndarray[Any, Any]
@@ -63,6 +64,8 @@ class Plan:
     longest_delay: float
     #: bound of every key's staleness; None: sync or async
     staleness: int | None = None
+    #: keys are row-sparse, one element a row; pushes name all rows
+    rows: bool = False
     #: description of the codec of every key; empty: none
     compression: str = ""
     #: what a worker pushes depends on the weights that it has read at the step's start
@@ -155,8 +158,9 @@ class Plan:
             KeySpec(
                 name=f"k{i}",
                 numeric=False,
-                shape=(size,),
+                shape=(size, 1) if self.rows else (size,),
                 dtype="float32",
+                storage="row_sparse" if self.rows else "default",
                 consistency="" if self.staleness is None else f"ssp:{self.staleness}",
                 compression=self.compression,
             )
@@ -197,9 +201,9 @@ class Plan:
         """Workers that take part in a step."""
         return [rank for rank in range(self.workers) if step < self.steps[rank]]
 
-    def final(self, store: int, key: int, low: int, high: int) -> Array:
-        """A chunk's weights at the end of an undisturbed synchronous job."""
-        weight = self.first(store, key, 0)[low:high]
+    def final(self, store: int, key: int, mine: slice) -> Array:
+        """A chunk's weights, `mine` of its key, at the end of an undisturbed synchronous job."""
+        weight = self.first(store, key, 0)[mine]
         received = [Received(self.compression) for _ in range(self.workers)]
         lr = LR
         for step in range(max(self.steps)):
@@ -211,9 +215,7 @@ class Plan:
                 if n == 0:
                     base = weight
                 parts = [
-                    received[rank](
-                        self.blend(self.payload(store, key, rank, step, n)[low:high], base)
-                    )
+                    received[rank](self.blend(self.payload(store, key, rank, step, n)[mine], base))
                     for rank in live
                 ]
                 weight = apply(weight, parts, lr if self.optimizer else None)
@@ -361,3 +363,16 @@ def _bounded_step(plan: Plan, rank: int, step: int, store: int, seen: Any, late:
     if plan.barriers:
         number = yield "submit", r.BarrierRequest(store)
         yield "wait", number
+
+
+def by_rows(request: r.Request) -> r.Request:
+    """A program's request for dense keys as one for row-sparse keys, one element a row."""
+    match request:
+        case r.InitRequest():
+            packed = tuple(pack(np.arange(a.size), a.reshape(-1, 1)) for a in request.arrays)
+            return replace(request, arrays=packed)
+        case r.PushRequest(store, (name,), (array,)) if array is not None:
+            return r.RowPushRequest(store, name, np.arange(array.size), array.reshape(-1, 1))
+        case r.PullRequest(store, (name,), (out,)):
+            return r.RowPullRequest(store, name, np.arange(out.size), out)
+    return request

@@ -10,12 +10,25 @@ import numpy as np
 
 from kvtrain.ps.core.membership import Epoch, NodeId, Round, Table
 from kvtrain.ps.core.messages import LogEntry
+from kvtrain.ps.core.rows import unpack
 from kvtrain.ps.core.server.state import Shard
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.store import Record
 from kvtrain.testing.plans import LR, Plan, Received, apply, total
 
 Array = np.ndarray[Any, Any]
+
+
+def elements(entry: KeyEntry, part: int) -> slice:
+    """The elements of a key's flat array that lie in chunk `part`."""
+    if entry.row_parts:
+        return slice(part, None, entry.row_parts)
+    return slice(*entry.bounds(part))
+
+
+def values(entry: KeyEntry, array: Array) -> Array:
+    """The values of a contribution; of a row-sparse key it came packed."""
+    return unpack(array, 1, entry.spec.dtype)[1] if entry.row_parts else array
 
 
 class Witness:
@@ -54,8 +67,8 @@ class Witness:
         """Weights after each version, the first values included."""
         if chunk not in self.states:
             store, key = self.key_of(chunk)
-            low, high = self.entries[chunk.key].bounds(chunk.part)
-            self.states[chunk] = [self.plan.first(store, key, 0)[low:high]]
+            mine = elements(self.entries[chunk.key], chunk.part)
+            self.states[chunk] = [self.plan.first(store, key, 0)[mine]]
         return self.states[chunk]
 
     def committed(self, record: Record) -> None:
@@ -73,7 +86,8 @@ class Witness:
         ranks = tuple(node.rank for node in record.members)
         assert ranks == tuple(sorted(set(ranks))), f"I5: members {ranks}"
         store, key = self.key_of(chunk)
-        low, high = self.entries[chunk.key].bounds(chunk.part)
+        entry = self.entries[chunk.key]
+        mine = elements(entry, chunk.part)
         if chunk not in self._begun or self._begun[chunk][0] != record.round.step:
             self._begun[chunk] = (record.round.step, self.states_of(chunk)[-1])
         base = self._begun[chunk][1]
@@ -87,14 +101,16 @@ class Witness:
                 last = self._last.get((chunk, node.rank), 0)
                 assert record.round.n == last + 1, f"I9: {name} after number {last}"
                 self._last[(chunk, node.rank)] = record.round.n
-            sent = plan.payload(store, key, node.rank, step, n)[low:high]
+            sent = plan.payload(store, key, node.rank, step, n)[mine]
             parts.append(self._received[(chunk, node.rank)](plan.blend(sent, base)))
         for node, array, sent in zip(record.members, record.arrays or (), parts, strict=False):
             assert array is not None
             name = (chunk, record.round, node.rank)
-            assert array.tobytes() == sent.tobytes(), f"I1: {name} holds another payload"
+            assert values(entry, array).tobytes() == sent.tobytes(), (
+                f"I1: {name} holds another payload"
+            )
         if record.reduced is not None:
-            assert record.reduced.tobytes() == total(parts).tobytes(), (
+            assert values(entry, record.reduced).tobytes() == total(parts).tobytes(), (
                 f"I1: {record} was replicated with another sum"
             )
         if plan.sync:
@@ -171,12 +187,12 @@ class Witness:
         plan = self.plan
         for chunk in self.states:
             store, key = self.key_of(chunk)
-            low, high = self.entries[chunk.key].bounds(chunk.part)
+            mine = elements(self.entries[chunk.key], chunk.part)
             expected = sum(plan.steps) * plan.pushes
             inside = sum(len(record.members) for record in self.records[chunk])
             assert inside == expected, f"I1: {inside} of {expected} contributions to {chunk}"
             if plan.sync:
-                final = plan.final(store, key, low, high)
+                final = plan.final(store, key, mine)
                 last = self.states[chunk][-1]
                 assert last.tobytes() == final.tobytes(), f"I6: {chunk} ends with other bits"
         names = {chunk.key for chunk in self.states}

@@ -24,8 +24,8 @@ from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.effects import Complete, Copy, Effect, Fail, Journal, Send, Stop
 from kvtrain.ps.core.membership import NodeId, Role
 from kvtrain.ps.core.worker import JOIN
-from kvtrain.testing.plans import Plan
-from kvtrain.testing.predicates import Witness
+from kvtrain.testing.plans import Plan, by_rows
+from kvtrain.testing.predicates import Witness, elements
 from kvtrain.testing.room import Process, Room
 
 #: virtual seconds after which a job must have ended
@@ -196,6 +196,9 @@ class Simulation:
             return
         request, rounds, floor = known
         rank = process.core.node.rank
+        if self.plan.rows and isinstance(request, r.PullRequest):
+            for places, found in value or ():
+                request.outs[0][places] = found
         if isinstance(request, r.PushRequest):
             for chunk, round_ in rounds:
                 self.witness.acknowledged(rank, chunk, round_)
@@ -222,14 +225,14 @@ class Simulation:
         for name, out in zip(request.names, request.outs, strict=True):
             entry = process.core.entry(request.store, name)
             for chunk in entry:
-                low, high = entry.bounds(chunk.part)
+                mine = elements(entry, chunk.part)
                 least = self.witness.version_of(chunk, after[chunk], rank)
                 least = max(least, floor.get(chunk, 0))
-                version = self.witness.value(chunk, out[low:high], least)
+                version = self.witness.value(chunk, out[mine], least)
                 process.read[chunk] = max(version, process.read.get(chunk, 0))
                 if clock is not None and self.plan.staleness is not None:
                     gate = clock - self.plan.staleness
-                    self.witness.fresh_enough(chunk, out[low:high], gate)
+                    self.witness.fresh_enough(chunk, out[mine], gate)
 
     def _advance(self, process: Process) -> None:
         """Run the program until it waits for something that is not there."""
@@ -263,7 +266,8 @@ class Simulation:
             elif isinstance(request, r.BarrierRequest):
                 process.barriers[request.store] = process.barriers.get(request.store, 0) + 1
                 rounds = [process.barriers[request.store]]
-            number, effects = process.core.submit(request, self.now)
+            asks = by_rows(request) if self.plan.rows else request
+            number, effects = process.core.submit(asks, self.now)
             process.requests[number] = (request, rounds, dict(process.read))
             if isinstance(request, r.PullRequest):
                 process.clocks[number] = process.core.step_of(request.store)

@@ -9,6 +9,7 @@ import pytest
 
 from kvtrain import compression
 from kvtrain.errors import ConfigError
+from kvtrain.kernels import xp
 from kvtrain.ps.core.clocks import NO_GATE, Clocks, OwnClock, gate_of, mode
 from kvtrain.ps.core.rounds import AsyncLedger
 from kvtrain.ps.core.worker import WorkerCore
@@ -173,3 +174,32 @@ def test_modes_and_their_spelling() -> None:
         mode("async", 3)
     assert [gate_of("ssp:3", clock) for clock in (0, 3, 4, 9)] == [NO_GATE, NO_GATE, 1, 6]
     assert gate_of("async", 9) == gate_of("", 9) == NO_GATE
+
+
+# ---- row-sparse keys ----------------------------------------------------------------------------
+
+
+def by_rows(seed: int, **changes: Any) -> Plan:
+    return hostile(seed, rows=True, one_trip=False, compression="", **changes)
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_rows_keep_every_predicate(sync: bool) -> None:
+    for seed in range(20):
+        optimizer = not sync or Plan.draw(seed).optimizer
+        staleness = None if sync else Plan.draw(seed).staleness
+        Simulation(seed, by_rows(seed, sync=sync, optimizer=optimizer, staleness=staleness)).run()
+
+
+def test_rows_in_the_wrong_order_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def merged_backwards(parts: Any) -> Any:
+        return merge_rows(list(reversed(parts)))
+
+    merge_rows = xp.merge_rows
+    monkeypatch.setattr(xp, "merge_rows", merged_backwards)
+    for seed in range(100):
+        try:
+            Simulation(seed, by_rows(seed, sync=True, staleness=None)).run()
+        except SimulationFailure:
+            return
+    pytest.fail("no seed noticed")
