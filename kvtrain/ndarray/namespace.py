@@ -7,7 +7,7 @@ Closures with a real ``__signature__`` and ``__doc__``; no code is generated as 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,6 +83,8 @@ def call(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise OperatorError(
             f"{op.name}: takes {fixed} arrays ({', '.join(op.inputs)}), {len(inputs)} given"
         )
+    if op.name in _ALIKE and len(inputs) > 1:
+        _check_dtypes(op, inputs)
     for name, default in op.attrs.items():
         if name not in attrs:
             if default is _EMPTY:
@@ -91,6 +93,28 @@ def call(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             else:
                 attrs[name] = default
     return invoke(op, inputs, attrs, out, ctx)
+
+
+#: operators all of whose arrays must have one dtype
+_ALIKE = frozenset(
+    "add subtract multiply divide modulo power maximum minimum hypot equal not_equal greater "
+    "greater_equal lesser lesser_equal logical_and logical_or logical_xor dot batch_dot "
+    "FullyConnected Convolution Deconvolution Concat stack LayerNorm GroupNorm InstanceNorm "
+    "_linalg_gemm _linalg_gemm2 _linalg_trmm _linalg_trsm".split()
+)
+
+
+def _check_dtypes(op: Op, inputs: Sequence[NDArray]) -> None:
+    wanted = np.dtype(inputs[0].dtype)
+    for position, array in enumerate(inputs[1:], start=1):
+        found = np.dtype(array.dtype)
+        if found != wanted:
+            names = [n.lstrip("*") for n in op.inputs]
+            shown = names[min(position, len(names) - 1)]
+            raise OperatorError(
+                f"{op.name.strip('_')}: {shown} has dtype {found}, {names[0]} {wanted}; "
+                "convert one with astype()"
+            )
 
 
 def _context_text(text: str) -> tuple[str, int]:
@@ -130,12 +154,16 @@ def function(name: str, op: Op) -> Callable[..., Any]:
     """The function ``nd.<name>``."""
     defaults, arrays = _defaults(op), len(op.inputs)
 
+    alike = op.name in _ALIKE and arrays > 1
+
     def run(*args: Any, **kwargs: Any) -> Any:
         if defaults is not None and not kwargs and len(args) == arrays:
             for value in args:
                 if type(value) is not NDArray:
                     break
             else:
+                if alike:
+                    _check_dtypes(op, args)
                 return invoke(op, args, defaults)
         return call(op, args, kwargs)
 

@@ -137,3 +137,21 @@ def test_a_freed_graph_and_a_foreign_variable_are_told_apart() -> None:
         y = (x * x).sum()
     with pytest.raises(AutogradError, match="attach_grad"):
         autograd.grad(y, nd.ones((2,)))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda a, b: nd.broadcast_add(a, b),
+        lambda a, b: nd.broadcast_greater(lhs=a, rhs=b),
+        lambda a, b: nd.dot(a, b, transpose_b=True),
+        lambda a, b: nd.FullyConnected(a, b, no_bias=True, num_hidden=2),
+        lambda a, b: nd.concat(a, b),
+        lambda a, b: nd.stack(a, b),
+        lambda a, b: nd.LayerNorm(a, b[0], b[0]),
+        lambda a, b: nd.linalg.gemm2(a, b, transpose_b=True),
+    ],
+)
+def test_arrays_of_different_dtypes_are_refused(run) -> None:
+    with pytest.raises(OperatorError, match=r"has dtype float64, .* float32"):
+        run(nd.ones((2, 3)), nd.ones((2, 3), dtype="float64"))
