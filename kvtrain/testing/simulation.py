@@ -56,7 +56,7 @@ class Simulation:
         self.rng = random.Random(seed * 7919 + 1)
         self.now = 0.0
         self.witness = Witness(self.plan)
-        self.story: deque[str] = deque(maxlen=_STORY)
+        self._story: deque[tuple[float, Any]] = deque(maxlen=_STORY)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._addresses: dict[NodeId, Process] = {}
@@ -90,9 +90,14 @@ class Simulation:
                 f"plan: {self.plan}\nlast events:\n{lines}"
             ) from error
 
+    @property
+    def story(self) -> list[str]:
+        """The last events."""
+        return [f"{when:8.3f} {_spelled(what)}" for when, what in self._story]
+
     def note(self, text: str) -> None:
         """A line of the transcript."""
-        self.story.append(f"{self.now:8.3f} {text}")
+        self._story.append((self.now, text))
 
     def start(self, process: Process) -> None:
         """A process begins to run."""
@@ -151,7 +156,8 @@ class Simulation:
         if target.paused_until > self.now:
             self.at(target.paused_until, lambda: self.deliver(target, sender, message))
             return
-        self.story.append(f"{self.now:8.3f} {sender} -> {target.name}: {message!r:.200}")
+        # told only at a failure: a message takes longer to spell than to handle
+        self._story.append((self.now, (sender, target.name, message)))
         self.carry_out(target, target.core.on_message(sender, message, self.now))
 
     # ---- effects and programs -------------------------------------------------------------
@@ -295,3 +301,10 @@ class Simulation:
             return
         for error in errors:
             assert isinstance(error, JobError | KeyNotInitialized), error
+
+
+def _spelled(what: Any) -> str:
+    if isinstance(what, str):
+        return what
+    sender, target, message = what
+    return f"{sender} -> {target}: {message!r:.200}"

@@ -141,6 +141,10 @@ class ServerCore(Handovers):
                 assert (chunk_id in self._open) == bool(ledger.open), chunk_id
                 closed = ledger.last_closed
                 assert all(closed is None or r > closed for r in ledger.open), chunk_id
+                for waiting in ledger.open.values():
+                    for rank, part in waiting.parts.items():
+                        member = self.table.member(rank) if self.table else None
+                        assert member is None or member.node == part.node, f"R26: {part.node}"
                 workers = self.settings.workers
                 assert len(ledger.open) <= workers, "more open rounds than workers"
             assert len(chunk.readers) <= EARLY_LIMIT

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mutations of PROTOCOL section 7 about losses: each breaks one rule, and some seed notices.
+
+The mutations that need no losses are in ``test_simulation`` and ``test_modes``. Not here
+because nothing of the kind exists in the code: early folding, backup-k, rebuilding without a
+journal.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kvtrain.ps.core.membership import Role
+from kvtrain.ps.core.rounds import SyncLedger
+from kvtrain.ps.core.scheduler import SchedulerCore
+from kvtrain.ps.core.scheduler import shards as scheduler_shards
+from kvtrain.ps.core.server import ServerCore, replica
+from kvtrain.ps.core.server.state import Stage
+from kvtrain.ps.core.store import StoredChunk
+from kvtrain.testing import Plan, Simulation, SimulationFailure
+from kvtrain.testing.plans import Fault
+
+Patch = pytest.MonkeyPatch
+
+
+def drawn(seed: int) -> Plan:
+    return Plan.draw(seed)
+
+
+def two_losses(seed: int) -> Plan:
+    """Three servers hold everything; two die one after the other, the second soon."""
+    plan = Plan.draw(seed)
+    plan = replace(plan, servers=3, replicas=2, shards=2, steps=[6] * plan.workers)
+    plan = replace(plan, drop=0.0, longest_delay=0.05, on_worker_loss="abort")
+    begin = 1.0 + (seed % 7) * 0.05
+    plan.faults = [
+        Fault("cut", "server", begin, (seed % 13) / 13, 2.0),
+        Fault("kill", "server", begin + 0.1, (seed % 11) / 11),
+        Fault("kill", "server", begin + 0.3 + (seed % 5) * 0.1, (seed % 3) / 3),
+    ]
+    return plan
+
+
+def apart_by_one(seed: int) -> Plan:
+    """The primary dies while one of its two replicas is cut off: they are a record apart."""
+    plan = two_losses(seed)
+    plan = replace(plan, sync=False, optimizer=True, staleness=None, reads=False, compression="")
+    plan = replace(plan, workers=3, steps=[6] * 3, one_trip=True, barriers=False)
+    plan.faults = [fault for fault in plan.faults[:2]]
+    return plan
+
+
+# ---- servers -----------------------------------------------------------------------------------
+
+
+def acknowledge_before_replication(patch: Patch) -> None:
+    real = ServerCore._advance
+
+    def advance(self: Any, shard: Any) -> None:
+        held = {peer: peer.required for peer in shard.peers.values()}
+        for peer in held:
+            peer.required = False
+        real(self, shard)
+        for peer, required in held.items():
+            peer.required = required
+
+    patch.setattr(ServerCore, "_advance", advance)
+
+
+def read_what_is_not_committed(patch: Patch) -> None:
+    patch.setattr(ServerCore, "_is_settled", lambda self, chunk: chunk.shard.stage is Stage.PRIMARY)
+    patch.setattr(StoredChunk, "committed", lambda self, lend=False: self._weight.copy())
+
+
+def promote_without_the_longest_log(patch: Patch) -> None:
+    real = scheduler_shards.promote
+
+    def promote(info: Any, view: Any, lsn: Any, deciding: Any) -> Any:
+        return real(info, view, lambda node: -lsn(node), deciding)
+
+    patch.setattr(scheduler_shards, "promote", promote)
+
+
+def a_learner_is_a_replica_at_once(patch: Patch) -> None:
+    real = SchedulerCore._plan_learners
+
+    def plan_learners(self: Any, now: float) -> Any:
+        effects = real(self, now)
+        shards = tuple(
+            replace(info, view=self.epoch, replicas=(*info.replicas, *info.learners), learners=())
+            for info in self.table.shards
+        )
+        if any(info.learners for info in self.table.shards):
+            self.table = replace(self.table, shards=shards)
+        return effects
+
+    patch.setattr(SchedulerCore, "_plan_learners", plan_learners)
+
+
+def read_before_catching_up_ends(patch: Patch) -> None:
+    real = ServerCore._be_primary
+
+    def be_primary(self: Any, shard: Any, *rest: Any) -> None:
+        real(self, shard, *rest)
+        if shard.stage is Stage.CATCHING_UP:
+            shard.stage = Stage.PRIMARY
+            self._caught_up(shard)
+
+    patch.setattr(ServerCore, "_be_primary", be_primary)
+
+
+def records_without_their_members(patch: Patch) -> None:
+    patch.setattr(replica, "_count", lambda chunk, entry: None)
+
+
+# ---- workers -----------------------------------------------------------------------------------
+
+
+def keep_what_a_dead_incarnation_contributed(patch: Patch) -> None:
+    patch.setattr(SyncLedger, "drop", lambda self, rank, keep: None)
+
+
+def an_exit_names_a_rank(patch: Patch) -> None:
+    real = SchedulerCore._on_peer_exited
+
+    def on_peer_exited(self: Any, message: Any, now: float) -> Any:
+        start = self.roster.started.get(message.launch_token)
+        if start is not None:
+            for node in self.roster.of_role(Role(start.role)):
+                if node.id.rank == start.rank and not node.left:
+                    message = replace(message, launch_token=node.hello.launch_token)
+        return real(self, message, now)
+
+    patch.setattr(SchedulerCore, "_on_peer_exited", on_peer_exited)
+
+
+# ---- the scheduler -----------------------------------------------------------------------------
+
+
+def recovery_forgets_elections(patch: Patch) -> None:
+    real = SchedulerCore._elect
+
+    def elect(self: Any, shards: Any, view: Any, now: float) -> Any:
+        return real(self, {} if self.node.incarnation > 1 else shards, view, now)
+
+    patch.setattr(SchedulerCore, "_elect", elect)
+
+
+def recovery_begins_with_no_incarnations(patch: Patch) -> None:
+    real = SchedulerCore._who_is_who
+
+    def who_is_who(self: Any) -> None:
+        real(self)
+        self.roster.incarnations.clear()
+
+    patch.setattr(SchedulerCore, "_who_is_who", who_is_who)
+
+
+#: what is broken, the plans, and the seed to begin at (some are rare)
+MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
+    (acknowledge_before_replication, drawn, 0),
+    (read_what_is_not_committed, drawn, 0),
+    (promote_without_the_longest_log, apart_by_one, 90),
+    (a_learner_is_a_replica_at_once, drawn, 0),
+    (read_before_catching_up_ends, two_losses, 0),
+    (records_without_their_members, drawn, 50),
+    (keep_what_a_dead_incarnation_contributed, drawn, 0),
+    (an_exit_names_a_rank, drawn, 60),
+    (recovery_forgets_elections, drawn, 280),
+    (recovery_begins_with_no_incarnations, drawn, 40),
+]
+
+
+@pytest.mark.parametrize(
+    ("mutate", "plan", "first"), MUTATIONS, ids=[row[0].__name__ for row in MUTATIONS]
+)
+def test_a_mutation_is_caught(
+    mutate: Callable[[Patch], None], plan: Callable[[int], Plan], first: int, monkeypatch: Patch
+) -> None:
+    mutate(monkeypatch)
+    for seed in range(first, first + 150):
+        try:
+            Simulation(seed, plan(seed)).run()
+        except SimulationFailure as failure:
+            assert f"--seed {seed}" in str(failure)
+            return
+    pytest.fail("no seed noticed")
+
+
+@pytest.mark.parametrize("plan", [two_losses, apart_by_one], ids=lambda f: f.__name__)
+def test_the_directed_plans_are_clean_without_a_mutation(plan: Callable[[int], Plan]) -> None:
+    for seed in range(8):
+        Simulation(seed, plan(seed)).run()
