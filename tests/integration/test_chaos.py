@@ -55,7 +55,7 @@ def wait_until_whole(job: Running, base: Path, seconds: float = 40) -> None:
     raise AssertionError("not whole again: " + job.text(job.err)[-3000:])
 
 
-@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+@pytest.mark.parametrize("transport", ["auto", "ipc", "tcp"])
 def test_random_faults_keep_the_bits(run_base: Path, undisturbed: str, transport: str) -> None:
     """Servers, scheduler and workers, killed or stopped for a moment, one after another."""
     rng = random.Random(len(transport))
