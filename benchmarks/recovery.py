@@ -54,11 +54,7 @@ def main() -> None:
             try:
                 time.sleep(given.settle + 4)
                 for number in range(given.kills):
-                    held = json.loads(
-                        (
-                            Path(base) / f"kvtrain-{os.getuid()}" / "recovery" / "job.json"
-                        ).read_text()
-                    )
+                    held = json.loads((run_dir / "job.json").read_text())
                     pids = {p["label"]: p["pid"] for p in held["processes"]}
                     os.kill(pids[f"server-{number % 2}"], signal.SIGKILL)
                     kills.append(time.monotonic())
