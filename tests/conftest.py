@@ -17,7 +17,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seeds", type=int, default=2000, help="seeds of the simulation")
+    parser.addoption("--seeds", type=int, default=1000, help="seeds of the simulation")
 
 
 @pytest.fixture(autouse=True)

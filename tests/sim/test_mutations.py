@@ -160,7 +160,7 @@ def recovery_begins_with_no_incarnations(patch: Patch) -> None:
 
 #: what is broken, the plans, and the seed to begin at (some are rare)
 MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
-    (acknowledge_before_replication, drawn, 0),
+    (acknowledge_before_replication, two_losses, 160),
     (read_what_is_not_committed, drawn, 0),
     (promote_without_the_longest_log, apart_by_one, 90),
     (a_learner_is_a_replica_at_once, drawn, 0),
