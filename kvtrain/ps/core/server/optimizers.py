@@ -37,7 +37,9 @@ class OptimizersAndStats(Keys):
             for effect in self._check_restored(message.store, made):
                 self._replies.push(effect)
         if message.number > store.optimizers.number:
-            store.waiting[sender] = (message, now)
+            # asked again and again; the deadline counts from the first time
+            _, since = store.waiting.get(sender, (message, now))
+            store.waiting[sender] = (message, since)
             return []
         ours = store.optimizers
         mine = [shard for shard in self._shards if shard.decides]
