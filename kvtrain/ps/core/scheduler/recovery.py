@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from kvtrain.errors import JobError
+from kvtrain.errors import JobError, WorkerLost
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Note
 from kvtrain.ps.core.membership import (
@@ -114,6 +114,11 @@ class Recovery(Checkpoints):
         self._recheck_at = now + 2 * self.settings.heartbeat
         self._who_is_who()
         self._counter = 1
+        lost = [str(member.node) for member in self.table.members if member.lost]
+        if lost and self.settings.on_worker_loss == "abort":
+            # the scheduler before this one died between the table and the verdict
+            self.table = replace(self.table, epoch=self.epoch)
+            return effects + self._fail(WorkerLost(f"lost {', '.join(lost)}"), now)
         here = {info.node for info in self.table.servers}
         elections: dict[int, tuple[NodeId, ...]] = {}
         shards: list[ShardInfo] = []
