@@ -71,8 +71,6 @@ class WorkerCore(JoiningAndEnding):
                 return self._on_pull_reply(sender, message, now)
             case m.Released():
                 return self._on_released(message)
-            case m.OptimizerSet() if message.epoch < self.epoch:
-                return []  # the sender did not know of shards that are its own by now
             case m.OptimizerSet():
                 return self._part_done(message.request, ("optimizer", sender))
             case m.ClockAck():
