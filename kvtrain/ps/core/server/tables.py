@@ -121,7 +121,11 @@ class Tables(Learners):
             if not shard.log.lsn and peer.acked == UNKNOWN:
                 peer.acked = peer.sent = 0  # the job begins: nobody holds anything
         for node in info.learners:
-            peers[node] = shard.peers.get(node) or Peer(learner=True, required=False)
+            known = shard.peers.get(node)
+            if known is None or not known.learner:
+                # one that was a replica until a table in between has dropped what it held
+                known = Peer(learner=True, required=False)
+            peers[node] = known
         shard.peers = peers
         if changed:
             self._outbox.forget(
