@@ -19,7 +19,7 @@ from kvtrain.ps.core.store import Optimizers
 
 
 class OptimizersAndStats(Keys):
-    """SetOptimizer: rank 0's counts, the others agree with it."""
+    """SetOptimizer: the lowest live rank's counts, the others agree with it."""
 
     def _on_set_optimizer(
         self, sender: NodeId, message: m.SetOptimizer, now: float
@@ -32,13 +32,14 @@ class OptimizersAndStats(Keys):
         if any(shard.primary == self.node and not shard.decides for shard in self._shards):
             return []  # refused in an older view: the newer table is on its way; asked again
         store = self._store(message.store)
-        if sender.rank == 0 and message.number > store.optimizers.number:
+        if sender.rank == self._first() and message.number > store.optimizers.number:
             made = self._optimizers(message.store, message.number, message.name, message.config)
             for effect in self._check_restored(message.store, made):
                 self._replies.push(effect)
         if message.number > store.optimizers.number:
-            # asked again and again; the deadline counts from the first time
-            _, since = store.waiting.get(sender, (message, now))
+            # it asks again and again; its deadline counts from the first time
+            known = store.waiting.get(sender)
+            since = known[1] if known and known[0].number == message.number else now
             store.waiting[sender] = (message, since)
             return []
         ours = store.optimizers
@@ -67,6 +68,11 @@ class OptimizersAndStats(Keys):
         self._when_all_committed(mine, set_)
         return []
 
+    def _first(self) -> int:
+        """Rank of the worker whose optimizer counts: 0, or the lowest one that goes on without."""
+        assert self.table is not None
+        return min((mem.node.rank for mem in self.table.members if not mem.gone), default=0)
+
     def _check_restored(self, number: int, ours: Optimizers) -> list[Effect]:
         """The store's first optimizer after a checkpoint: do its saved states belong to it?"""
         raise NotImplementedError
@@ -92,7 +98,7 @@ class OptimizersAndStats(Keys):
             if _without_own(mine) != _without_own(theirs):
                 error = KeyMismatch(
                     f"the optimizers of store {message.store} differ: "
-                    f"rank 0 set {mine}, {to} {theirs}"
+                    f"rank {self._first()} set {mine}, {to} {theirs}"
                 )
                 self._replies.push(self._error(to, message, error))
                 return

@@ -64,7 +64,7 @@ class Waits(Tables):
                     del store.waiting[node]
                     error = DeadlineExceeded(
                         f"set_optimizer: {node} waited {self.settings.join_timeout:g} s for "
-                        "worker-0, whose optimizer counts, to call it too"
+                        f"worker-{self._first()}, whose optimizer counts, to call it too"
                     )
                     effects.append(self._error(node, message, error))
         return effects
