@@ -270,8 +270,6 @@ class Room:
             case "kill" if role == Role.WORKER or self._may_lose(victim):
                 if self._plan.on_worker_loss == "restart" and not victim.core.welcomed:
                     return
-                if self._plan.on_worker_loss == "shrink" and victim.rank == 0:
-                    return  # docs/bugs-found.md: open
                 sim.note(f"kill {victim.name}")
                 if role == Role.WORKER and self._plan.on_worker_loss != "restart":
                     sim.witness.lost = True

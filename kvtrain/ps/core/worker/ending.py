@@ -144,20 +144,24 @@ class JoiningAndEnding(Routing):
     def _fail_request(self, number: int, error: Exception, now: float) -> list[Effect]:
         """Nothing of a failed request stays in flight."""
         self._requests.pop(number, None)
-        for chunk_id in list(self._busy):
+        assert self.table is not None
+        packer = Packer(self.table)
+        touched: set[int] = set()
+        for chunk_id in sorted(self._busy):
             chunk = self._chunks[chunk_id]
             for posts in (chunk.in_flight, chunk.queue):
                 for posted in [p for p in posts if p.request == number]:
                     posts.remove(posted)
                     self._stores[chunk.entry.store].clock.settled(posted.step)
-            if not chunk.busy():
-                self._busy.discard(chunk_id)
-        assert self.table is not None
-        packer = Packer(self.table)
+                    touched.add(chunk.entry.store)
         for key in [k for k in self._reads if k[0] == number]:
             _, after = self._reads.pop(key)
-            chunk = self._chunks[key[1]]
-            chunk.reading.remove(after)
-            self._send_queued(chunk, packer, now)
+            self._chunks[key[1]].reading.remove(after)
+        for chunk_id in sorted(self._busy):
+            # what waited behind it goes on its way
+            self._send_queued(self._chunks[chunk_id], packer, now)
+            if not self._chunks[chunk_id].busy():
+                self._busy.discard(chunk_id)
+        told = [effect for store in sorted(touched) for effect in self._tell_clock(store, now)]
         self._outbox.forget(lambda key: isinstance(key, tuple) and key[-1] == number)
-        return [Fail(number, error), *packer.flush(self.epoch), *self._drained(now)]
+        return [Fail(number, error), *packer.flush(self.epoch), *told, *self._drained(now)]
