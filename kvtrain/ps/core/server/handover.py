@@ -34,7 +34,10 @@ class Handovers(Waits):
         ready: list[m.ShardView] = []
         for shard in self._shards:
             others = sum(p.required and not p.learner for p in shard.peers.values())
-            safe = others > self.settings.replicas or (others and now >= self._drain_until)
+            # who is being filled is waited for: others may want to end as well
+            filling = any(p.learner for p in shard.peers.values())
+            late = others and not filling and now >= self._drain_until
+            safe = others > self.settings.replicas or late
             if shard.stage is Stage.PRIMARY and safe:
                 shard.sealed = True
                 if shard.log.committed == shard.log.lsn:
