@@ -194,7 +194,7 @@ class WorkerNode:
                         raise error
                     return value
                 self._check()
-                self._pump(SLICE)
+                self._pump(SLICE, number)
 
     def call(self, request: Request) -> Any:
         """Submit and wait."""
@@ -209,8 +209,9 @@ class WorkerNode:
 
     # ---- driving the core -------------------------------------------------------------------
 
-    def _pump(self, timeout: float) -> None:
-        """Receive and let time pass, once; the lock is held."""
+    def _pump(self, timeout: float, awaited: int = -1) -> None:
+        """Receive and let time pass, once; the lock is held. What comes after the answer to the
+        `awaited` request is left to the next call."""
         now = time.monotonic()
         deadline = self._core.next_deadline()
         if deadline is not None:
@@ -222,6 +223,8 @@ class WorkerNode:
             if self._story is not None:
                 self._story.heard(sender, message, now)
             self._carry_out(self._core.on_message(sender, message, now))
+            if awaited in self._results:
+                break
         now = time.monotonic()
         deadline = self._core.next_deadline()
         if deadline is not None and deadline <= now:

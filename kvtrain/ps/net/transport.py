@@ -21,6 +21,7 @@ from kvtrain.errors import ConfigError, RemoteProtocolError
 from kvtrain.ps.core.membership import NodeId, Role
 from kvtrain.ps.core.messages import Hello, Message, Offer, OfferAnswer, PushQuery, Refused
 from kvtrain.ps.net import codec
+from kvtrain.ps.net.frames import receive_frames, send_frames
 from kvtrain.ps.net.lanes import BULK, LOOK, Lane
 from kvtrain.ps.net.sharing import Sharing
 
@@ -217,7 +218,7 @@ class Links:
             frames.insert(0, route)
         large = any(len(f) > NO_COPY for f in frames)
         try:
-            socket.send_multipart(frames, zmq.NOBLOCK, copy=not large)
+            send_frames(socket, frames, not large)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
@@ -261,7 +262,7 @@ class Links:
                     continue  # closed by what was asked for by the message before
                 peer = self._sockets[socket]
                 try:
-                    frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                    frames = receive_frames(socket)
                 except zmq.ZMQError as error:
                     if error.errno in (zmq.EAGAIN, zmq.ETERM):
                         continue
