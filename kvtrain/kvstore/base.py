@@ -289,9 +289,10 @@ class KVStore(KVStoreBase, ABC):
             values = [list(value) if isinstance(value, list | tuple) else [value]]
         self._kind(keys)
         for name, parts in zip(keys, values, strict=True):
-            if not parts or not all(isinstance(part, NDArray) for part in parts):
+            if not parts or not all([isinstance(part, NDArray) for part in parts]):
                 raise KeyMismatch(f"{what} of key {name!r}: the value must be one or more NDArrays")
-            if any(p.shape != parts[0].shape or p.dtype != parts[0].dtype for p in parts):
+            first = parts[0]
+            if any([p.shape != first.shape or p.dtype != first.dtype for p in parts[1:]]):
                 shown = ", ".join(f"{p.shape} {p.dtype.__name__}" for p in parts)
                 raise KeyMismatch(f"{what} of key {name!r}: the arrays differ: {shown}")
         return keys, values

@@ -113,7 +113,13 @@ class KeyEntry:
         return (self.first_shard + part) % shards
 
     def __iter__(self) -> Iterator[ChunkId]:
-        return (ChunkId(self.id, i) for i in range(self.chunks))
+        return iter(_chunk_ids(self.id, self.chunks))
+
+
+@lru_cache(maxsize=1 << 14)
+def _chunk_ids(key: int, chunks: int) -> tuple[ChunkId, ...]:
+    """Made once for each key: they are wanted several times in every round."""
+    return tuple([ChunkId(key, i) for i in range(chunks)])
 
 
 def make_entry(

@@ -188,13 +188,14 @@ class WorkerNode:
             with self._lock:
                 if self._core.corked:
                     self._carry_out(self._core.flush(time.monotonic()))
+                if number not in self._results:
+                    self._check()
+                    self._pump(SLICE, number)
                 if number in self._results:
                     value, error = self._results.pop(number)
                     if error is not None:
                         raise error
                     return value
-                self._check()
-                self._pump(SLICE, number)
 
     def call(self, request: Request) -> Any:
         """Submit and wait."""

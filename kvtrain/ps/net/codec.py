@@ -204,6 +204,12 @@ def _arrays(
 
 def _framed(forms: list[tuple[np.dtype[Any], int]], frames: Sequence[Any]) -> list[Array]:
     """Arrays whose bytes came along."""
+    if len(forms) == 1 and len(frames) == 1:
+        kind, size = forms[0]
+        nbytes = kind.itemsize * size
+        if 0 < nbytes <= TOGETHER and len(frames[0]) == nbytes:
+            # as below, without what many arrays need
+            return [_readonly(np.array(np.frombuffer(frames[0], np.uint8))).view(kind)]
     total = sum([kind.itemsize * size for kind, size in forms])
     if forms and len(frames) == 1 and total <= TOGETHER:
         if len(frames[0]) != total:

@@ -12,18 +12,21 @@ from typing import Any
 
 import zmq
 
+#: bytes above which a frame is handed over without a copy
+NO_COPY = 32 * 1024
 _LAST = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
-def send_frames(socket: Any, frames: list[Any], copy: bool) -> None:
+def send_frames(socket: Any, frames: list[Any]) -> None:
     """Send one message without waiting; raises ZMQError (EAGAIN, EHOSTUNREACH) as a socket does.
 
     Only the first frame can be refused: a message whose first frame was taken is taken whole.
     """
     for frame in frames[:-1]:
-        socket.send(frame, _MORE, copy)
-    socket.send(frames[-1], _LAST, copy)
+        socket.send(frame, _MORE, len(frame) <= NO_COPY)
+    last = frames[-1]
+    socket.send(last, _LAST, len(last) <= NO_COPY)
 
 
 def receive_frames(socket: Any) -> list[Any]:

@@ -25,8 +25,6 @@ from kvtrain.ps.net.frames import receive_frames, send_frames
 from kvtrain.ps.net.lanes import BULK, LOOK, Lane
 from kvtrain.ps.net.sharing import Sharing
 
-#: bytes of arrays above which a frame is handed over without a copy
-NO_COPY = 32 * 1024
 #: routes kept; the longest unused goes first
 MAX_ROUTES = 65536
 #: messages taken before time is looked at again
@@ -216,9 +214,8 @@ class Links:
                 return False
             socket = self._router
             frames.insert(0, route)
-        large = any(len(f) > NO_COPY for f in frames)
         try:
-            send_frames(socket, frames, not large)
+            send_frames(socket, frames)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
