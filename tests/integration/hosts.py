@@ -75,9 +75,8 @@ class Hosts:
     def slow(self, rate: str) -> None:
         """At most `rate` (``20mbit``) in each direction."""
         for name in self.names:
-            command = ["ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", "eth0", "root"]
-            command += ["tbf", "rate", rate, "burst", "64kb", "latency", "50ms"]
-            subprocess.run(command, check=True, capture_output=True)
+            shape = ("tbf", "rate", rate, "burst", "64kb", "latency", "50ms")
+            _ip("netns", "exec", name, "tc", "qdisc", "add", "dev", "eth0", "root", *shape)
 
     def start(self, host: int, base: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
         """``kvtrain ARGUMENTS`` on a host."""

@@ -132,6 +132,8 @@ def test_stop_and_status_of_a_running_job(run_base: Path, tmp_path: Path) -> Non
         assert shown.count("running") == 5, shown  # the job itself, and its four processes
         assert re.search(r"worker-1 +running +host \S+, pid \d+, last seen \d", shown)
         told = json.loads(kvtrain("status", "mine", "--json"))
+        while not all(node["last"] for node in told["nodes"] if node["role"] == "worker"):
+            told = json.loads(kvtrain("status", "mine", "--json"))  # by its next heartbeat
         assert told["phase"] == "running" and len(told["nodes"]) == 3
         assert all(node["last_seen"] < 30 and node["host"] for node in told["nodes"])
         assert "key '1'" in next(n for n in told["nodes"] if n["role"] == "worker")["last"]

@@ -67,6 +67,9 @@ def test_a_cut_that_heals_changes_nothing_but_time(run_base: Path, undisturbed: 
 @needs_namespaces
 def test_a_slow_wire(run_base: Path, undisturbed: str) -> None:
     with two_hosts() as hosts:
-        hosts.slow("40mbit")
+        try:
+            hosts.slow("40mbit")
+        except OSError as error:
+            pytest.skip(f"no token bucket for a device here: {error}")
         processes = start_job(hosts, run_base)
         finish(hosts, processes, undisturbed)
