@@ -23,7 +23,7 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest
-	$(BIN)/python -m kvtrain.testing.simulate --first 1000 --seeds 1000
+	$(BIN)/python -m kvtrain.testing.simulate --first 1000 --seeds 1000 --jobs 2
 	$(BIN)/python -m pytest -m integration
 
 clean:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded worker programs for the simulation, and what they must come to.
+"""Seeded jobs for the simulation, and what they must come to.
 
 A Plan is pure data drawn from a seed: sizes of the job, keys, who pushes what in which step.
 Every contribution has a payload of its own, of very different magnitudes, so that a lost,
@@ -9,16 +9,13 @@ doubled or reordered one changes the bits of a sum.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from kvtrain import compression
 from kvtrain.kernels import xp
-from kvtrain.ps.core import requests as r
-from kvtrain.ps.core.rows import pack
 from kvtrain.ps.core.shards import KeySpec
 
 Array = np.ndarray[Any, Any]
@@ -255,124 +252,3 @@ def total(parts: list[Array]) -> Array:
     else:
         xp.sum_arrays(parts, out=out)
     return out
-
-
-Ask = Generator[tuple[str, Any], Any, None]
-
-
-def program(
-    plan: Plan,
-    rank: int,
-    seen: dict[tuple[int, int], list[Array]],
-    resume: Callable[[int], int] = lambda store: 0,
-) -> Ask:
-    """What a worker does: yields ("submit", request) -> id and ("wait", id) -> value.
-
-    `resume` says in which step it goes on in a store. Values that it pulled are appended to
-    `seen` by (store, key).
-    """
-
-    def call(request: r.Request) -> Ask:
-        number = yield "submit", request
-        return (yield "wait", number)
-
-    for store, sizes in enumerate(plan.stores):
-        yield from call(r.OpenStoreRequest(type="dist", sync=plan.sync))
-        if plan.optimizer:
-            config = {"lr": LR}
-            yield from call(r.SetOptimizerRequest(store, "SGD", config))
-        firsts = tuple(plan.first(store, key, rank) for key in range(len(sizes)))
-        yield from call(r.InitRequest(store, plan.specs(store), firsts))
-    late: list[int] = []
-    starts = [resume(store) for store in range(len(plan.stores))]
-    for step in range(min(starts), plan.steps[rank]):
-        for store in range(len(plan.stores)):
-            if step < starts[store]:
-                continue
-            if plan.staleness is None:
-                yield from _one_step(plan, rank, step, store, seen, call)
-            else:
-                yield from _bounded_step(plan, rank, step, store, seen, late)
-    for number in late:
-        yield "wait", number
-    yield from call(r.LeaveRequest())
-
-
-def _one_step(plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any) -> Ask:
-    rate = plan.rate(rank, step)
-    if rate is not None:
-        yield from call(r.SetHyperRequest(store, "learning_rate", rate))
-    waiting: list[tuple[int, int, Array]] = []
-    pushed: list[int] = []
-    read: dict[int, Array] = {}
-    if plan.reads:
-        keys = plan.order(rank, step, store)
-        outs = [np.empty(plan.stores[store][key], np.float32) for key in keys]
-        yield from call(r.PullRequest(store, tuple(f"k{key}" for key in keys), tuple(outs)))
-        read = dict(zip(keys, outs, strict=True))
-    for n in range(plan.pushes):
-        for key in plan.order(rank, step, store):
-            array = plan.payload(store, key, rank, step, n)
-            if plan.reads:
-                array = plan.blend(array, read[key])
-            out = np.empty_like(array)
-            if plan.one_trip:
-                request = r.PushRequest(store, (f"k{key}",), (array,), (out,))
-                number = yield "submit", request
-                waiting.append((number, key, out))
-            else:
-                number = yield "submit", r.PushRequest(store, (f"k{key}",), (array,))
-                pushed.append(number)
-            array[:] = np.nan  # the core must have kept its own copy
-    if not plan.one_trip:
-        for key in plan.order(rank, step, store):
-            out = np.empty(plan.stores[store][key], np.float32)
-            number = yield "submit", r.PullRequest(store, (f"k{key}",), (out,))
-            waiting.append((number, key, out))
-    for number, key, out in waiting:
-        yield "wait", number
-        seen.setdefault((store, key), []).append(out.copy())
-    for number in pushed:
-        yield "wait", number
-    yield from call(r.TickRequest(store))
-    if plan.barriers:
-        yield from call(r.BarrierRequest(store))
-
-
-def _bounded_step(plan: Plan, rank: int, step: int, store: int, seen: Any, late: list[int]) -> Ask:
-    """As a training loop has it: read, compute, push without waiting, end the step."""
-    waiting: list[tuple[int, int, Array]] = []
-    for key in plan.order(rank, step, store):
-        out = np.empty(plan.stores[store][key], np.float32)
-        number = yield "submit", r.PullRequest(store, (f"k{key}",), (out,))
-        waiting.append((number, key, out))
-    for number, key, out in waiting:
-        yield "wait", number
-        seen.setdefault((store, key), []).append(out.copy())
-    rate = plan.rate(rank, step)
-    if rate is not None:
-        number = yield "submit", r.SetHyperRequest(store, "learning_rate", rate)
-        late.append(number)
-    for n in range(plan.pushes):
-        for key in plan.order(rank, step, store):
-            array = plan.payload(store, key, rank, step, n)
-            number = yield "submit", r.PushRequest(store, (f"k{key}",), (array,))
-            late.append(number)
-    number = yield "submit", r.TickRequest(store)
-    late.append(number)
-    if plan.barriers:
-        number = yield "submit", r.BarrierRequest(store)
-        yield "wait", number
-
-
-def by_rows(request: r.Request) -> r.Request:
-    """A program's request for dense keys as one for row-sparse keys, one element a row."""
-    match request:
-        case r.InitRequest():
-            packed = tuple(pack(np.arange(a.size), a.reshape(-1, 1)) for a in request.arrays)
-            return replace(request, arrays=packed)
-        case r.PushRequest(store, (name,), (array,)) if array is not None:
-            return r.RowPushRequest(store, name, np.arange(array.size), array.reshape(-1, 1))
-        case r.PullRequest(store, (name,), (out,)):
-            return r.RowPullRequest(store, name, np.arange(out.size), out)
-    return request

@@ -20,8 +20,9 @@ from kvtrain.ps.core.server.state import Stage
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.worker import WorkerCore
 from kvtrain.testing.memory import ScribblingMemory
-from kvtrain.testing.plans import Fault, Plan, program
+from kvtrain.testing.plans import Fault, Plan
 from kvtrain.testing.predicates import Witness
+from kvtrain.testing.programs import program
 
 _CORES = {"scheduler": SchedulerCore, "server": ServerCore, "worker": WorkerCore}
 #: seconds between the end of a process and the news of it

@@ -24,8 +24,9 @@ from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.effects import Complete, Copy, Effect, Fail, Journal, Send, Stop
 from kvtrain.ps.core.membership import NodeId, Role
 from kvtrain.ps.core.worker import JOIN
-from kvtrain.testing.plans import Plan, by_rows
+from kvtrain.testing.plans import Plan
 from kvtrain.testing.predicates import Witness, elements
+from kvtrain.testing.programs import by_rows
 from kvtrain.testing.room import Process, Room
 
 #: virtual seconds after which a job must have ended

@@ -13,7 +13,7 @@ from kvtrain.ps.core.posting import Kept
 from kvtrain.ps.core.rounds import AsyncLedger, OpenRound, Standing, SyncLedger
 from kvtrain.ps.core.server import ServerCore
 from kvtrain.testing import Plan, Simulation, SimulationFailure
-from kvtrain.testing.simulate import main
+from kvtrain.testing.simulate import BLOCK, blocks, main
 
 BLOCKS = 10
 
@@ -53,6 +53,24 @@ def test_a_seed_replays_the_same_story() -> None:
 def test_the_command_runs_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--seeds", "3"]) == 0
     assert "3 seeds" in capsys.readouterr().out
+    assert [list(b) for b in blocks(5, BLOCK + 2)] == [list(range(5, BLOCK + 5)), [25, 26]]
+
+
+def test_the_command_goes_on_after_a_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sum_in_order_of_arrival(monkeypatch)
+    assert main(["--seeds", "12"]) == 1
+    stopped = capsys.readouterr().out
+    assert main(["--seeds", "12", "--keep-going"]) == 1
+    found = capsys.readouterr().out
+    assert stopped.count("replay: ") >= 1 and found.count("replay: ") >= stopped.count("replay: ")
+    assert "12 seeds" in found and "failed" in found
+
+
+def test_the_command_runs_seeds_in_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "40", "--jobs", "2"]) == 0
+    assert "40 seeds" in capsys.readouterr().out
 
 
 # ---- mutations: each breaks one rule, and some seed must notice -----------------------------
