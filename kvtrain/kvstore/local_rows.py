@@ -10,7 +10,9 @@ import numpy as np
 from kvtrain.errors import ConfigError
 from kvtrain.kvstore.base import Key
 from kvtrain.optimizer import Updater
-from kvtrain.ps.core.rows import RowArithmetic, RowInitializer, StoredRows, make_rows, pack
+from kvtrain.ps.core.row_arithmetic import RowArithmetic
+from kvtrain.ps.core.row_table import StoredRows, make_rows
+from kvtrain.ps.core.rows import RowInitializer, pack
 from kvtrain.ps.core.shards import ChunkId, KeySpec, make_entry
 from kvtrain.ps.core.store import Arithmetic
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from kvtrain import compression
 from kvtrain.kernels import xp
+from kvtrain.ps.core.rows import RowInitializer
 from kvtrain.ps.core.shards import KeySpec
 
 Array = np.ndarray[Any, Any]
@@ -61,8 +62,12 @@ class Plan:
     longest_delay: float
     #: bound of every key's staleness; None: sync or async
     staleness: int | None = None
-    #: keys are row-sparse, one element a row; pushes name all rows
+    #: keys are row-sparse, one element a row
     rows: bool = False
+    #: sync: pushes name some of the rows; else all
+    some_rows: bool = False
+    #: two thirds of the rows get no first value: they arise from the key's initializer
+    arising: bool = False
     #: description of the codec of every key; empty: none
     compression: str = ""
     #: what a worker pushes depends on the weights that it has read at the step's start
@@ -115,6 +120,10 @@ class Plan:
             plan.compression = codec.describe()
         if not plan.sync and rng.random() < 0.5:
             plan.staleness, plan.one_trip = rng.choice((0, 1, 3)), False
+        if rng.random() < 0.15 and not plan.compression:
+            plan.rows = True
+            plan.some_rows = rng.random() < 0.7
+            plan.arising = rng.random() < 0.5
         return plan
 
     def _draw_faults(self, rng: random.Random) -> None:
@@ -160,6 +169,7 @@ class Plan:
                 storage="row_sparse" if self.rows else "default",
                 consistency="" if self.staleness is None else f"ssp:{self.staleness}",
                 compression=self.compression,
+                initializer=self._initializer.describe() if self.arising else "",
             )
             for i, size in enumerate(self.stores[store])
         )
@@ -167,18 +177,32 @@ class Plan:
     def first(self, store: int, key: int, rank: int) -> Array:
         """First values by a worker; rank 0's count, the others' differ."""
         rng = np.random.default_rng([self.seed, 1, store, key, rank])
-        return rng.standard_normal(self.stores[store][key]).astype(np.float32)
+        values = rng.standard_normal(self.stores[store][key]).astype(np.float32)
+        if self.arising:
+            drawn = self._initializer.drawer(f"k{key}", 1, np.float32)(np.arange(values.size))
+            values = np.where(np.arange(values.size) % 3 == 0, values, drawn[:, 0])
+        return values
+
+    @property
+    def _initializer(self) -> RowInitializer:
+        return RowInitializer("uniform", -1.0, 1.0, self.seed)
 
     def payload(self, store: int, key: int, rank: int, step: int, n: int) -> Array:
         """One contribution, unlike any other."""
         rng = np.random.default_rng([self.seed, 2, store, key, rank, step, n])
         size = self.stores[store][key]
         scale = 10.0 ** rng.integers(-3, 4, size)
-        return (rng.standard_normal(size) * scale).astype(np.float32)
+        values = (rng.standard_normal(size) * scale).astype(np.float32)
+        if self.some_rows and self.sync:
+            values[rng.random(size) < 0.6] = 0.0  # a row that is not pushed
+        return values
 
     def blend(self, payload: Array, weight: Array) -> Array:
         """What is pushed: the payload, and something of what was read."""
-        return payload + np.float32(0.125) * weight if self.reads else payload
+        if not self.reads:
+            return payload
+        blended = payload + np.float32(0.125) * weight
+        return np.where(payload == 0, payload, blended) if self.some_rows else blended
 
     def rate(self, rank: int, step: int) -> float | None:
         """Learning rate that a worker sets before a step's pushes."""

@@ -26,9 +26,14 @@ def elements(entry: KeyEntry, part: int) -> slice:
     return slice(*entry.bounds(part))
 
 
-def values(entry: KeyEntry, array: Array) -> Array:
-    """The values of a contribution; of a row-sparse key it came packed."""
-    return unpack(array, 1, entry.spec.dtype)[1] if entry.row_parts else array
+def values(entry: KeyEntry, array: Array, size: int) -> Array:
+    """The values of a contribution; of a row-sparse key it came packed, zeros left out."""
+    if not entry.row_parts:
+        return array
+    ids, rows = unpack(array, 1, entry.spec.dtype)
+    out = np.zeros(size, entry.spec.dtype)
+    out[ids] = rows[:, 0]
+    return out
 
 
 class Witness:
@@ -106,11 +111,12 @@ class Witness:
         for node, array, sent in zip(record.members, record.arrays or (), parts, strict=False):
             assert array is not None
             name = (chunk, record.round, node.rank)
-            assert values(entry, array).tobytes() == sent.tobytes(), (
+            assert values(entry, array, sent.size).tobytes() == sent.tobytes(), (
                 f"I1: {name} holds another payload"
             )
         if record.reduced is not None:
-            assert values(entry, record.reduced).tobytes() == total(parts).tobytes(), (
+            reduced = values(entry, record.reduced, parts[0].size)
+            assert reduced.tobytes() == total(parts).tobytes(), (
                 f"I1: {record} was replicated with another sum"
             )
         if plan.sync:

@@ -65,7 +65,10 @@ def _one_step(plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any
     if plan.reads:
         keys = plan.order(rank, step, store)
         outs = [np.empty(plan.stores[store][key], np.float32) for key in keys]
-        yield from call(r.PullRequest(store, tuple(f"k{key}" for key in keys), tuple(outs)))
+        each = [(f"k{key}", out) for key, out in zip(keys, outs, strict=True)]
+        for some in [[one] for one in each] if plan.rows else [each]:
+            names, places = zip(*some, strict=True)
+            yield from call(r.PullRequest(store, names, places))
         read = dict(zip(keys, outs, strict=True))
     for n in range(plan.pushes):
         for key in plan.order(rank, step, store):
@@ -73,7 +76,7 @@ def _one_step(plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any
             if plan.reads:
                 array = plan.blend(array, read[key])
             out = np.empty_like(array)
-            if plan.one_trip:
+            if plan.one_trip and not plan.rows:
                 request = r.PushRequest(store, (f"k{key}",), (array,), (out,))
                 number = yield "submit", request
                 waiting.append((number, key, out))
@@ -81,7 +84,7 @@ def _one_step(plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any
                 number = yield "submit", r.PushRequest(store, (f"k{key}",), (array,))
                 pushed.append(number)
             array[:] = np.nan  # the core must have kept its own copy
-    if not plan.one_trip:
+    if plan.rows or not plan.one_trip:
         for key in plan.order(rank, step, store):
             out = np.empty(plan.stores[store][key], np.float32)
             number = yield "submit", r.PullRequest(store, (f"k{key}",), (out,))
@@ -122,14 +125,19 @@ def _bounded_step(plan: Plan, rank: int, step: int, store: int, seen: Any, late:
         yield "wait", number
 
 
-def by_rows(request: r.Request) -> r.Request:
+def by_rows(plan: Plan, request: r.Request) -> r.Request:
     """A program's request for dense keys as one for row-sparse keys, one element a row."""
     match request:
         case r.InitRequest():
-            packed = tuple(pack(np.arange(a.size), a.reshape(-1, 1)) for a in request.arrays)
+            stride = 3 if plan.arising else 1
+            packed = tuple(
+                pack(np.arange(0, a.size, stride), a[::stride].reshape(-1, 1))
+                for a in request.arrays
+            )
             return replace(request, arrays=packed)
         case r.PushRequest(store, (name,), (array,)) if array is not None:
-            return r.RowPushRequest(store, name, np.arange(array.size), array.reshape(-1, 1))
+            ids = np.flatnonzero(array) if plan.some_rows else np.arange(array.size)
+            return r.RowPushRequest(store, name, ids, array[ids].reshape(-1, 1))
         case r.PullRequest(store, (name,), (out,)):
             return r.RowPullRequest(store, name, np.arange(out.size), out)
     return request

@@ -273,7 +273,7 @@ class Simulation:
             elif isinstance(request, r.BarrierRequest):
                 process.barriers[request.store] = process.barriers.get(request.store, 0) + 1
                 rounds = [process.barriers[request.store]]
-            asks = by_rows(request) if self.plan.rows else request
+            asks = by_rows(self.plan, request) if self.plan.rows else request
             number, effects = process.core.submit(asks, self.now)
             process.requests[number] = (request, rounds, dict(process.read))
             if isinstance(request, r.PullRequest):

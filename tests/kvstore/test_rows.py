@@ -11,7 +11,8 @@ import kvtrain as mx
 from kvtrain import nd
 from kvtrain.errors import ConfigError, KeyAlreadyInitialized, KeyMismatch
 from kvtrain.kernels import xp
-from kvtrain.ps.core.rows import RowIndex, RowInitializer, deal, pack, unpack
+from kvtrain.ps.core.row_index import RowIndex
+from kvtrain.ps.core.rows import RowInitializer, deal, pack, unpack
 
 SHAPE = (6, 2)
 

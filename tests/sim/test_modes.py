@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Codecs and consistency modes on a hostile network, and mutations of their rules."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,8 +13,11 @@ from kvtrain.errors import ConfigError
 from kvtrain.kernels import xp
 from kvtrain.ps.core.clocks import NO_GATE, Clocks, OwnClock, gate_of, mode
 from kvtrain.ps.core.rounds import AsyncLedger
+from kvtrain.ps.core.row_table import StoredRows
+from kvtrain.ps.core.server import ServerCore
 from kvtrain.ps.core.worker import WorkerCore
 from kvtrain.testing import Plan, Simulation, SimulationFailure
+from kvtrain.testing.plans import Fault
 
 Mutate = Callable[[pytest.MonkeyPatch], None]
 
@@ -27,6 +31,9 @@ def hostile(seed: int, **changes: Any) -> Plan:
         "on_worker_loss": "abort",
         "reads": False,
         "longest_delay": 0.5,
+        "rows": False,
+        "some_rows": False,
+        "arising": False,
     }
     return replace(Plan.draw(seed), **(base | changes))
 
@@ -201,5 +208,76 @@ def test_rows_in_the_wrong_order_are_noticed(monkeypatch: pytest.MonkeyPatch) ->
         try:
             Simulation(seed, by_rows(seed, sync=True, staleness=None)).run()
         except SimulationFailure:
+            return
+    pytest.fail("no seed noticed")
+
+
+def restarted_by_rows(seed: int) -> Plan:
+    """Workers die and go on: from the rows of before the step's first round (R25)."""
+    rng = random.Random(seed)
+    faults = [Fault("kill", "worker", rng.uniform(0.2, 4.0), rng.random()) for _ in range(3)]
+    faults += [f for f in Plan.draw(seed).faults if f.role == "server" and seed % 3]
+    return replace(
+        by_rows(seed, sync=True, optimizer=True, staleness=None, reads=True),
+        workers=2,
+        pushes=2 + seed % 2,
+        barriers=False,
+        steps=[4, 4],
+        drop=0.05,
+        longest_delay=0.05,
+        on_worker_loss="restart",
+        faults=faults,
+        some_rows=seed % 4 > 0,
+        arising=seed % 2 > 0,
+        kernels=seed % 5 == 4,
+    )
+
+
+def test_a_restarted_worker_reads_the_rows_of_the_cut() -> None:
+    for seed in range(25):
+        Simulation(seed, restarted_by_rows(seed)).run()
+
+
+def present_rows_for_a_restarted_worker(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(StoredRows, "before_step", StoredRows.read)
+
+
+def rows_kept_from_the_last_round_only(patch: pytest.MonkeyPatch) -> None:
+    def keep(self: Any, chunk: Any, last: Any, round_: Any) -> None:
+        if isinstance(chunk.stored, StoredRows):
+            chunk.stored.keep_from_here()
+
+    patch.setattr(ServerCore, "_keep", keep)
+
+
+def kept_rows_are_lost_with_their_server(patch: pytest.MonkeyPatch) -> None:
+    real = ServerCore._apply_round
+
+    def apply_round(self: Any, entry: Any, arrays: Any) -> Any:
+        chunk = self._chunks[entry.chunk]
+        found = real(self, entry, arrays)
+        chunk.stored.kept = None
+        return found
+
+    patch.setattr(ServerCore, "_apply_round", apply_round)
+
+
+@pytest.mark.parametrize(
+    ("mutate", "first"),
+    [
+        (present_rows_for_a_restarted_worker, 0),
+        (rows_kept_from_the_last_round_only, 0),
+        (kept_rows_are_lost_with_their_server, 100),
+    ],
+)
+def test_other_rows_than_the_cut_are_noticed(
+    mutate: Mutate, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutate(monkeypatch)
+    for seed in range(first, first + 100):
+        try:
+            Simulation(seed, restarted_by_rows(seed)).run()
+        except SimulationFailure as failure:
+            assert "I1" in str(failure) and "another payload" in str(failure)
             return
     pytest.fail("no seed noticed")

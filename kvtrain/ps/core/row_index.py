@@ -19,6 +19,11 @@ class RowIndex:
         self._places = np.zeros(1 << self._bits, np.int64)
         self.count = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return int(self._keys.nbytes + self._places.nbytes)
+
     def _home(self, ids: Array) -> Array:
         mixed = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         return (mixed >> np.uint64(64 - self._bits)).astype(np.int64)

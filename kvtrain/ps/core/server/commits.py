@@ -14,7 +14,7 @@ from kvtrain.ps.core.log import Array
 from kvtrain.ps.core.membership import Round
 from kvtrain.ps.core.memory import intact
 from kvtrain.ps.core.rounds import AsyncLedger, Part, SyncLedger
-from kvtrain.ps.core.rows import StoredRows
+from kvtrain.ps.core.row_table import StoredRows
 from kvtrain.ps.core.server.cuts import Cuts
 from kvtrain.ps.core.server.state import Chunk, Shard, Stage
 from kvtrain.ps.core.store import Record, StoredChunk

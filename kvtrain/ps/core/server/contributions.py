@@ -10,6 +10,7 @@ import numpy as np
 
 from kvtrain.errors import (
     JobError,
+    KVTrainError,
     OutOfStep,
     RemoteProtocolError,
     to_wire,
@@ -18,8 +19,11 @@ from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.codecs import decoded
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import SCHEDULER, NodeId, Round
+from kvtrain.ps.core.memory import intact
 from kvtrain.ps.core.rounds import AsyncLedger, Part, Standing, SyncLedger
-from kvtrain.ps.core.rows import StoredRows, check_lazy, check_packed
+from kvtrain.ps.core.row_arithmetic import check_lazy
+from kvtrain.ps.core.row_table import StoredRows
+from kvtrain.ps.core.rows import check_packed
 from kvtrain.ps.core.server.commits import Commits
 from kvtrain.ps.core.server.state import Chunk, Store
 
@@ -55,10 +59,18 @@ class Contributions(Commits):
         store: Store,
         now: float,
     ) -> list[Effect]:
+        # a repeat is answered without a look at its bytes: its slot may hold others by now (R34)
+        repeat = given.empty or chunk.ledger.has_counted(sender, given.round)
+        try:
+            values = None if repeat else self._values(chunk, given, array)
+        except KVTrainError:
+            if intact(array):
+                raise
+            return []
         part = Part(
             node=sender,
             round=given.round,
-            array=None if given.empty else self._values(chunk, given, array),
+            array=values,
             want=message.want,
             rescale_grad=message.rescale_grad,
             hyper=message.hyper,

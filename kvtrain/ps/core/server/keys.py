@@ -19,7 +19,8 @@ from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.log import Array
 from kvtrain.ps.core.membership import NodeId
 from kvtrain.ps.core.rounds import AsyncLedger, SyncLedger
-from kvtrain.ps.core.rows import PACKED, check_packed, make_rows
+from kvtrain.ps.core.row_table import make_rows
+from kvtrain.ps.core.rows import PACKED, check_packed
 from kvtrain.ps.core.server.contributions import Contributions
 from kvtrain.ps.core.server.state import Chunk, Shard
 from kvtrain.ps.core.shards import ChunkId, KeyEntry

@@ -19,6 +19,7 @@ from kvtrain.ps.core.log import UNKNOWN, Array, Fill, Peer
 from kvtrain.ps.core.membership import SCHEDULER, NodeId
 from kvtrain.ps.core.replies import FULL
 from kvtrain.ps.core.rounds import Counted, SyncLedger
+from kvtrain.ps.core.row_table import KeptRows, StoredRows
 from kvtrain.ps.core.server.commits import hyper_seen, hyper_values
 from kvtrain.ps.core.server.replica import Replica
 from kvtrain.ps.core.server.state import Chunk, Shard, Stage
@@ -62,8 +63,9 @@ class Learners(Replica):
         for chunk_id in sorted(shard.chunks):
             chunk = self._chunks[chunk_id]
             arrays, extra = chunk.stored.image()
-            if chunk.kept is not None:
-                arrays.append(chunk.kept)
+            kept = _kept(chunk)
+            if kept:
+                arrays += kept
                 extra["kept"] = True
             if size and size + sum(int(a.nbytes) for a in arrays) > FULL:
                 packs.append(([], []))
@@ -168,10 +170,15 @@ class Learners(Replica):
         chunk = self._make_chunk(given.chunk, given.key, given.sync, nothing, arrays[0].nbytes)
         stored, ledger = chunk.stored, chunk.ledger
         stored.version = given.version
+        kept: tuple[Array, ...] = ()
         if given.image.get("kept"):
-            chunk.kept = arrays[-1].copy()
-            arrays = arrays[:-1]
+            own = 2 if isinstance(stored, StoredRows) else 1
+            arrays, kept = arrays[:-own], arrays[-own:]
         stored.restore(arrays, given.image)
+        if kept and isinstance(stored, StoredRows):
+            stored.kept = KeptRows.of_image(kept, stored.width)
+        elif kept:
+            chunk.kept = kept[0].copy()
         stored.optimizer_number = given.optimizer_number
         stored.base_version = given.base_version
         stored.hyper = {value.name: value.value for value in given.hyper}
@@ -185,6 +192,13 @@ class Learners(Replica):
         if not 0 <= number < len(self._shards):
             raise RemoteProtocolError(f"there is no shard {number}")
         return self._shards[number]
+
+
+def _kept(chunk: Chunk) -> list[Array]:
+    """What restart keeps of the last step's start, as arrays."""
+    if isinstance(chunk.stored, StoredRows):
+        return [] if chunk.stored.kept is None else chunk.stored.kept.image()
+    return [] if chunk.kept is None else [chunk.kept]
 
 
 def _described(chunk: Chunk, arrays: int, extra: dict[str, Any]) -> m.SnapshotChunk:

@@ -12,7 +12,7 @@ from kvtrain.errors import (
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId
-from kvtrain.ps.core.rows import StoredRows
+from kvtrain.ps.core.row_table import StoredRows
 from kvtrain.ps.core.server.keys import Keys
 from kvtrain.ps.core.server.state import Shard, Store
 from kvtrain.ps.core.store import Optimizers

@@ -14,7 +14,8 @@ from kvtrain.ps.core.clocks import staleness_of
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId, Round
 from kvtrain.ps.core.rounds import SyncLedger
-from kvtrain.ps.core.rows import StoredRows, check_ids
+from kvtrain.ps.core.row_table import StoredRows
+from kvtrain.ps.core.rows import check_ids
 from kvtrain.ps.core.server.state import EARLY_LIMIT, Chunk, Reader, ServerState, Stage
 
 
@@ -53,7 +54,7 @@ class Reads(ServerState):
             check_ids(chunk.entry, read.chunk.part, ids, "RowPull")
             after = read.after if read.after is not None else Round(-1, 0)
             reader = Reader(sender, message.request, after, read.gate, message.step, now)
-            reader.rows = ids
+            reader.rows, reader.cut = ids, read.cut
             self._read(chunk, reader)
         return []
 
@@ -83,7 +84,9 @@ class Reads(ServerState):
         self._count_read(chunk, reader)
         if isinstance(stored, StoredRows):
             assert reader.rows is not None
-            value = self._rows_for(chunk, stored, reader, np.asarray(reader.rows))
+            ids = np.asarray(reader.rows)
+            cut = reader.cut >= 0 and self._closed_in(chunk, reader.cut)
+            value = stored.before_step(ids) if cut else self._rows_for(chunk, stored, reader, ids)
         elif reader.cut >= 0 and self._closed_in(chunk, reader.cut):
             assert chunk.kept is not None
             value = chunk.kept.copy()
@@ -118,16 +121,21 @@ class Reads(ServerState):
 
     def _closed_in(self, chunk: Chunk, cut: int) -> bool:
         """Whether a round of that step has closed here and what was before it is kept."""
-        ledger = chunk.ledger
-        if not isinstance(ledger, SyncLedger) or ledger.last_closed is None or chunk.kept is None:
+        ledger, stored = chunk.ledger, chunk.stored
+        kept = stored.kept if isinstance(stored, StoredRows) else chunk.kept
+        if not isinstance(ledger, SyncLedger) or ledger.last_closed is None or kept is None:
             return False
         return ledger.last_closed.step >= cut
 
     def _keep(self, chunk: Chunk, last: Round | None, round_: Round) -> None:
         """The first round of a step is about to change the weights (R25)."""
-        if self.settings.on_worker_loss != "restart" or isinstance(chunk.stored, StoredRows):
+        if self.settings.on_worker_loss != "restart":
             return
-        if last is None or round_.step > last.step:
+        if last is not None and round_.step <= last.step:
+            return
+        if isinstance(chunk.stored, StoredRows):
+            chunk.stored.keep_from_here()
+        else:
             chunk.kept = chunk.stored.committed()
 
     def _count_read(self, chunk: Chunk, reader: Reader) -> None:

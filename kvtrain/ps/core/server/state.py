@@ -33,7 +33,7 @@ from kvtrain.ps.core.membership import (
 from kvtrain.ps.core.memory import HeapMemory, Memory, Slot
 from kvtrain.ps.core.replies import Replies
 from kvtrain.ps.core.rounds import AsyncLedger, Part, SyncLedger
-from kvtrain.ps.core.rows import RowArithmetic
+from kvtrain.ps.core.row_arithmetic import RowArithmetic
 from kvtrain.ps.core.server.account import Account
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.shards import ChunkId, KeyEntry

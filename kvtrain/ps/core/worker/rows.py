@@ -89,6 +89,7 @@ class RowRequests(OneTrip):
         open_, width = self._requests[number], row_width(entry)
         step = self._stores[request.store].step
         gate = gate_of(entry.spec.consistency, step)
+        cut = step if self._stores[request.store].resumed else -1
         wanted: dict[ChunkId, tuple[Round | None, Array]] = {}
         open_.value = []
         for chunk_id, (places, local) in zip(
@@ -109,7 +110,7 @@ class RowRequests(OneTrip):
         return self._ask_until_done(
             "pull",
             number,
-            lambda: self._send_row_reads(number, request.store, step, gate, wanted),
+            lambda: self._send_row_reads(number, request.store, step, gate, cut, wanted),
             now,
         )
 
@@ -119,6 +120,7 @@ class RowRequests(OneTrip):
         store: int,
         step: int,
         gate: int,
+        cut: int,
         wanted: dict[ChunkId, tuple[Round | None, Array]],
     ) -> list[Effect]:
         """Rows that have not been read yet, asked of each chunk's primary."""
@@ -128,7 +130,7 @@ class RowRequests(OneTrip):
         for chunk_id, (after, local) in wanted.items():
             if (number, chunk_id) in self._reads:
                 server, view = packer.place(self._chunks[chunk_id])
-                read = m.ChunkRead(chunk_id, view, after, gate)
+                read = m.ChunkRead(chunk_id, view, after, gate, cut)
                 reads.setdefault(server, []).append((read, local))
         return [
             Send(
