@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from kvtrain import compression
-from kvtrain.kernels import xp
+from kvtrain.ps.core.clocks import is_sync, staleness_of
 from kvtrain.ps.core.rows import RowInitializer
 from kvtrain.ps.core.shards import KeySpec
+from kvtrain.testing.models import LR, Model, Received
 
 Array = np.ndarray[Any, Any]
-LR = 0.5
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Fault:
     """Something that befalls a process; `pick` in [0, 1) chooses among those that are there.
 
     kill; pause (shorter than anybody notices); sleep (until it is given up: a zombie when it
-    wakes); cut (from another process, for a while); terminate (SIGTERM).
+    wakes); cut (from another process, for a while); deaf (it hears nothing from another one, which
+    hears it); partition (the processes fall into two groups); terminate (SIGTERM).
     """
 
     kind: str
@@ -82,6 +83,12 @@ class Plan:
     #: the network is good, and nothing befalls anybody, from this time on
     faults_end: float = 30.0
     faults: list[Fault] = field(default_factory=list)
+    #: the optimizer, one of models.ALGORITHMS
+    algorithm: str = "SGD"
+    #: consistency of each key of each store; empty: all as `sync` and `staleness` say
+    modes: list[list[str]] = field(default_factory=list)
+    #: longest delay in the pipe between launcher and scheduler, in order
+    pipe: float = 0.0
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -115,16 +122,53 @@ class Plan:
         plan.reads = plan.sync and rng.random() < 0.5
         if rng.random() < 0.15 and plan.on_worker_loss != "restart":
             kind = rng.choice(({"type": "2bit"}, {"type": "1bit"}, {"type": "topk", "ratio": 0.3}))
-            codec = compression.create(kind)
-            assert codec is not None
-            plan.compression = codec.describe()
+            plan.compression = _described(kind)
         if not plan.sync and rng.random() < 0.5:
             plan.staleness, plan.one_trip = rng.choice((0, 1, 3)), False
         if rng.random() < 0.15 and not plan.compression:
             plan.rows = True
             plan.some_rows = rng.random() < 0.7
             plan.arising = rng.random() < 0.5
+        plan._draw_more(random.Random(f"more {seed}"))
         return plan
+
+    def _draw_more(self, rng: random.Random) -> None:
+        """What was added later, by a generator of its own: the rest stays as it was."""
+        if self.optimizer:
+            self.algorithm = rng.choice(("SGD", "SGD", "momentum", "Adam", "Ftrl", "LARS"))
+        if self.optimizer and rng.random() < 0.15:
+            some = ("sync", "async", "ssp:0", "ssp:2")
+            self.modes = [[rng.choice(some) for _ in sizes] for sizes in self.stores]
+            self.one_trip = False
+        last = rng.choice((2.0, 6.0, 20.0))
+        if self.on_worker_loss == "abort" and self.optimizer and rng.random() < 0.12:
+            if not any(fault.role == "worker" for fault in self.faults):
+                self.on_worker_loss = "restart"
+                for _ in range(rng.randint(1, 2)):
+                    kind = rng.choice(("kill", "kill", "sleep"))
+                    asleep = self.dead_after * rng.uniform(1.5, 2.0)
+                    when, pick = rng.uniform(0.0, last), rng.random()
+                    self.faults.append(Fault(kind, "worker", when, pick, asleep))
+        if self.on_worker_loss == "restart" and not self.rows and rng.random() < 0.1:
+            self.compression = _described({"type": rng.choice(("2bit", "bf16", "fp16"))})
+        if rng.random() < 0.07:
+            # losses one after another, each soon after the one before is made good
+            self.servers, self.replicas = rng.randint(4, 5), 2
+            self.shards = rng.choice((4, 8))
+            self.kernels = False
+            for number in range(rng.randint(2, 4)):
+                when = 0.5 + number * rng.uniform(0.3, 5.0)
+                kind = rng.choice(("kill", "kill", "sleep"))
+                asleep = self.dead_after * rng.uniform(1.5, 2.0)
+                self.faults.append(Fault(kind, "server", when, rng.random(), asleep))
+        if rng.random() < 0.3:
+            for _ in range(rng.randint(1, 3)):
+                kind = rng.choice(("pause", "cut", "deaf", "partition"))
+                role = rng.choice(("server", "worker", "scheduler"))
+                seconds = rng.uniform(0.2, 6.0)
+                self.faults.append(Fault(kind, role, rng.uniform(0.0, last), rng.random(), seconds))
+        if rng.random() < 0.2:
+            self.pipe = rng.uniform(0.1, 2.0)
 
     def _draw_faults(self, rng: random.Random) -> None:
         """What befalls the servers: with replicas much, without only what nobody notices."""
@@ -167,12 +211,34 @@ class Plan:
                 shape=(size, 1) if self.rows else (size,),
                 dtype="float32",
                 storage="row_sparse" if self.rows else "default",
-                consistency="" if self.staleness is None else f"ssp:{self.staleness}",
+                whole=self.update == "LARS",
+                consistency=self.consistency(store, i),
                 compression=self.compression,
                 initializer=self._initializer.describe() if self.arising else "",
             )
             for i, size in enumerate(self.stores[store])
         )
+
+    def consistency(self, store: int, key: int) -> str:
+        """As a key's entry spells it; empty: as the type of its store says."""
+        if self.modes:
+            return self.modes[store][key]
+        return "" if self.staleness is None else f"ssp:{self.staleness}"
+
+    @property
+    def update(self) -> str:
+        """The optimizer on the servers; empty: none. Rows are only updated where they are named."""
+        if not self.optimizer:
+            return ""
+        return "SGD" if self.rows else self.algorithm
+
+    def is_sync(self, store: int, key: int) -> bool:
+        """Whether a key closes rounds."""
+        return is_sync(self.consistency(store, key), self.sync)
+
+    def bound(self, store: int, key: int) -> int | None:
+        """The staleness of a key that has a bound."""
+        return staleness_of(self.consistency(store, key))
 
     def first(self, store: int, key: int, rank: int) -> Array:
         """First values by a worker; rank 0's count, the others' differ."""
@@ -187,13 +253,18 @@ class Plan:
     def _initializer(self) -> RowInitializer:
         return RowInitializer("uniform", -1.0, 1.0, self.seed)
 
-    def payload(self, store: int, key: int, rank: int, step: int, n: int) -> Array:
-        """One contribution, unlike any other."""
-        rng = np.random.default_rng([self.seed, 2, store, key, rank, step, n])
+    def payload(
+        self, store: int, key: int, rank: int, step: int, n: int, incarnation: int = 1
+    ) -> Array:
+        """One contribution, unlike any other; a successor repeats those of sync keys (R25)."""
+        name = [self.seed, 2, store, key, rank, step, n]
+        if not self.is_sync(store, key) and incarnation > 1:
+            name.append(incarnation)
+        rng = np.random.default_rng(name)
         size = self.stores[store][key]
         scale = 10.0 ** rng.integers(-3, 4, size)
         values = (rng.standard_normal(size) * scale).astype(np.float32)
-        if self.some_rows and self.sync:
+        if self.some_rows and self.is_sync(store, key):
             values[rng.random(size) < 0.6] = 0.0  # a row that is not pushed
         return values
 
@@ -224,55 +295,24 @@ class Plan:
 
     def final(self, store: int, key: int, mine: slice) -> Array:
         """A chunk's weights, `mine` of its key, at the end of an undisturbed synchronous job."""
-        weight = self.first(store, key, 0)[mine]
+        model = Model(self.first(store, key, 0)[mine], self.update)
         received = [Received(self.compression) for _ in range(self.workers)]
         lr = LR
         for step in range(max(self.steps)):
             live = self.live(step)
+            rates = [self.rate(rank, step) for rank in live]
+            lr = next((rate for rate in rates if rate is not None), lr)
+            base = model.weight
             for n in range(self.pushes):
-                if n == 0:
-                    rates = [self.rate(rank, step) for rank in live]
-                    lr = next((rate for rate in rates if rate is not None), lr)
-                if n == 0:
-                    base = weight
                 parts = [
                     received[rank](self.blend(self.payload(store, key, rank, step, n)[mine], base))
                     for rank in live
                 ]
-                weight = apply(weight, parts, lr if self.optimizer else None)
-        return weight
+                model.apply(parts, lr)
+        return model.weight
 
 
-class Received:
-    """What servers get of one worker's contributions to a chunk, in their order."""
-
-    def __init__(self, description: str) -> None:
-        codec = compression.from_text(description)
-        self._feedback = None if codec is None else compression.ErrorFeedback(codec)
-
-    def __call__(self, payload: Array) -> Array:
-        """The values of the next contribution."""
-        if self._feedback is None:
-            return payload
-        out = np.empty_like(payload)
-        self._feedback.compressor.decompress(self._feedback.compress(payload), out)
-        return out
-
-
-def apply(weight: Array, parts: list[Array], lr: float | None) -> Array:
-    """One round of the reference model: the ordered sum, and SGD if there is a rate."""
-    if lr is None:
-        return total(parts)
-    out = weight.copy()
-    xp.sgd_update(out, total(parts), lr=lr)
-    return out
-
-
-def total(parts: list[Array]) -> Array:
-    """The sum in the order given."""
-    out = np.empty_like(parts[0])
-    if len(parts) == 1:
-        np.copyto(out, parts[0])
-    else:
-        xp.sum_arrays(parts, out=out)
-    return out
+def _described(given: dict[str, Any]) -> str:
+    codec = compression.create(given)
+    assert codec is not None
+    return codec.describe()

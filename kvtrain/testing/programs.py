@@ -11,7 +11,8 @@ import numpy as np
 
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.rows import pack
-from kvtrain.testing.plans import LR, Plan
+from kvtrain.testing.models import ALGORITHMS, LR
+from kvtrain.testing.plans import Plan
 
 Array = np.ndarray[Any, Any]
 Ask = Generator[tuple[str, Any], Any, None]
@@ -22,6 +23,7 @@ def program(
     rank: int,
     seen: dict[tuple[int, int], list[Array]],
     resume: Callable[[int], int] = lambda store: 0,
+    incarnation: Callable[[], int] = lambda: 1,
 ) -> Ask:
     """What a worker does: yields ("submit", request) -> id and ("wait", id) -> value.
 
@@ -36,8 +38,8 @@ def program(
     for store, sizes in enumerate(plan.stores):
         yield from call(r.OpenStoreRequest(type="dist", sync=plan.sync))
         if plan.optimizer:
-            config = {"lr": LR}
-            yield from call(r.SetOptimizerRequest(store, "SGD", config))
+            name, config = ALGORITHMS[plan.update]
+            yield from call(r.SetOptimizerRequest(store, name, {"lr": LR, **config}))
         firsts = tuple(plan.first(store, key, rank) for key in range(len(sizes)))
         yield from call(r.InitRequest(store, plan.specs(store), firsts))
     late: list[int] = []
@@ -46,16 +48,18 @@ def program(
         for store in range(len(plan.stores)):
             if step < starts[store]:
                 continue
-            if plan.staleness is None:
-                yield from _one_step(plan, rank, step, store, seen, call)
+            if plan.staleness is None and not plan.modes:
+                yield from _one_step(plan, rank, step, store, seen, call, incarnation())
             else:
-                yield from _bounded_step(plan, rank, step, store, seen, late)
+                yield from _bounded_step(plan, rank, step, store, seen, late, incarnation())
     for number in late:
         yield "wait", number
     yield from call(r.LeaveRequest())
 
 
-def _one_step(plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any) -> Ask:
+def _one_step(
+    plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any, incarnation: int
+) -> Ask:
     rate = plan.rate(rank, step)
     if rate is not None:
         yield from call(r.SetHyperRequest(store, "learning_rate", rate))
@@ -72,7 +76,7 @@ def _one_step(plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any
         read = dict(zip(keys, outs, strict=True))
     for n in range(plan.pushes):
         for key in plan.order(rank, step, store):
-            array = plan.payload(store, key, rank, step, n)
+            array = plan.payload(store, key, rank, step, n, incarnation)
             if plan.reads:
                 array = plan.blend(array, read[key])
             out = np.empty_like(array)
@@ -99,8 +103,11 @@ def _one_step(plan: Plan, rank: int, step: int, store: int, seen: Any, call: Any
         yield from call(r.BarrierRequest(store))
 
 
-def _bounded_step(plan: Plan, rank: int, step: int, store: int, seen: Any, late: list[int]) -> Ask:
+def _bounded_step(
+    plan: Plan, rank: int, step: int, store: int, seen: Any, late: list[int], incarnation: int
+) -> Ask:
     """As a training loop has it: read, compute, push without waiting, end the step."""
+    read: dict[int, Array] = {}
     waiting: list[tuple[int, int, Array]] = []
     for key in plan.order(rank, step, store):
         out = np.empty(plan.stores[store][key], np.float32)
@@ -109,13 +116,16 @@ def _bounded_step(plan: Plan, rank: int, step: int, store: int, seen: Any, late:
     for number, key, out in waiting:
         yield "wait", number
         seen.setdefault((store, key), []).append(out.copy())
+        read[key] = out
     rate = plan.rate(rank, step)
     if rate is not None:
         number = yield "submit", r.SetHyperRequest(store, "learning_rate", rate)
         late.append(number)
     for n in range(plan.pushes):
         for key in plan.order(rank, step, store):
-            array = plan.payload(store, key, rank, step, n)
+            array = plan.payload(store, key, rank, step, n, incarnation)
+            if plan.is_sync(store, key):
+                array = plan.blend(array, read[key])
             number = yield "submit", r.PushRequest(store, (f"k{key}",), (array,))
             late.append(number)
     number = yield "submit", r.TickRequest(store)

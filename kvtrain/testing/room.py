@@ -16,7 +16,6 @@ from kvtrain.ps.core.joining import Identity
 from kvtrain.ps.core.membership import LAUNCHER, NodeId, Role
 from kvtrain.ps.core.scheduler import SchedulerCore
 from kvtrain.ps.core.server import ServerCore
-from kvtrain.ps.core.server.state import Stage
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.worker import WorkerCore
 from kvtrain.testing.memory import ScribblingMemory
@@ -32,7 +31,8 @@ NEWS = 0.1
 class Process:
     """A core and, for a worker, its program."""
 
-    def __init__(self, role: Role, rank: int, token: str, core: Any) -> None:
+    def __init__(self, role: Role, rank: int, token: str, core: Any, witness: Witness) -> None:
+        self.witness = witness
         self.role = role
         self.rank = rank
         self.token = token
@@ -49,6 +49,8 @@ class Process:
         self.results: dict[int, Any] = {}
         self.error: Exception | None = None
         self.ended = False
+        #: its program has run to its end
+        self.done = False
         self.seen: dict[tuple[int, int], list[Any]] = {}
         #: barriers that the program has called, by store
         self.barriers: dict[int, int] = {}
@@ -64,6 +66,7 @@ class Process:
         """Where the program goes on; it has passed the barriers of before."""
         step: int = self.core.resume_step_of(store)
         self.barriers[store] = step
+        self.witness.begins(self.core.node, store, step)
         return step
 
 
@@ -114,6 +117,8 @@ class Room:
             dead_after=plan.dead_after,
         )
         self._started = self._schedulers = 0
+        #: when the last message in the pipe arrives: to the scheduler, and from it
+        self._pipe_at = [0.0, 0.0]
         #: token -> what the launcher has said, or will say to a scheduler that it starts again
         self._told: dict[str, tuple[m.PeerStarted, int | None]] = {}
         self.processes: list[Process] = []
@@ -122,6 +127,8 @@ class Room:
         #: a scheduler is about to be started again
         self._restarting = False
         self._cuts: list[tuple[Process, Process, float]] = []
+        #: processes on one side of a cut through the whole network, and until when
+        self._partitions: list[tuple[set[Process], float]] = []
         self._journal: list[dict[str, Any]] = []
         self.scheduler = self._make(Role.SCHEDULER, 0)
 
@@ -165,9 +172,10 @@ class Room:
             identity = Identity("host", number, token, rank)
             # servers read contributions in the worker's own memory, as over shared memory
             core = kind(identity, 1000 + number, self.settings, sim.now, ScribblingMemory())
-        process = Process(role, rank, token, core)
+        process = Process(role, rank, token, core, sim.witness)
         if role == Role.WORKER:
-            process.program = program(plan, rank, process.seen, process.begins_at)
+            mine = lambda: int(process.core.node.incarnation)  # noqa: E731
+            process.program = program(plan, rank, process.seen, process.begins_at, mine)
         self.processes.append(process)
         self._current[(role, rank)] = process
         return process
@@ -180,24 +188,44 @@ class Room:
             role=role, rank=rank, launch_token=process.token, host="host", pid=self._started
         )
         self._told[process.token] = (started, None)
-        sim.at(sim.now, lambda: sim.deliver(self.scheduler, LAUNCHER, started))
+        self._tell_scheduler(started, 0.0)
         sim.at(sim.now + delay, lambda: sim.start(process))
+
+    def _tell_scheduler(self, message: m.Message, delay: float) -> None:
+        """Through the launcher's pipe: late perhaps, but in order."""
+        self._pipe_at[0] = self._through_pipe(self._pipe_at[0], delay)
+        sim = self._sim
+        sim.at(self._pipe_at[0], lambda: sim.deliver(self.scheduler, LAUNCHER, message))
+
+    def _through_pipe(self, last: float, delay: float) -> float:
+        if self._plan.pipe and self._sim.now < self._plan.faults_end:
+            delay += self._sim.rng.uniform(0, self._plan.pipe)
+        return max(last, self._sim.now + delay)
 
     def on_launcher_message(self, process: Process, message: m.Message) -> None:
         """What the scheduler says to the launcher."""
-        sim = self._sim
         if process is not self.scheduler:
             return
         match message:
             case m.JobFailed():
-                sim.failed_text = message.text
+                self._sim.failed_text = message.text
             case m.JobFinished():
-                sim.finished = True
+                self._sim.finished = True
             case m.StartProcess():
-                old = next((p for p in self.processes if p.token == message.replaces), None)
-                if old is not None and old.alive and old.paused_until > sim.now:
-                    old.zombie = True
-                self._launch(Role(message.role), message.rank, sim.rng.uniform(0, 0.5))
+                self._pipe_at[1] = self._through_pipe(self._pipe_at[1], 0.0)
+                self._sim.at(self._pipe_at[1], lambda: self._start_again(message))
+
+    def _start_again(self, wish: m.StartProcess) -> None:
+        sim = self._sim
+        if sim.finished or sim.failed_text:
+            return
+        held = self._current.get((Role(wish.role), wish.rank))
+        if held is not None and held.token != wish.replaces and held.alive:
+            return  # asked for again by a scheduler that does not know that it was started
+        old = next((p for p in self.processes if p.token == wish.replaces), None)
+        if old is not None and old.alive and old.paused_until > sim.now:
+            old.zombie = True
+        self._launch(Role(wish.role), wish.rank, sim.rng.uniform(0, 0.5))
 
     # ---- ending ---------------------------------------------------------------------------
 
@@ -215,10 +243,7 @@ class Room:
             return
         self._told[process.token] = (self._told[process.token][0], status)
         news = m.PeerExited(launch_token=process.token, status=status)
-        sim.at(
-            sim.now + sim.rng.uniform(0, NEWS),
-            lambda: sim.deliver(self.scheduler, LAUNCHER, news),
-        )
+        self._tell_scheduler(news, sim.rng.uniform(0, NEWS))
 
     def _end(self, process: Process) -> None:
         process.alive, process.ended = False, True
@@ -260,7 +285,7 @@ class Room:
         if not victims:
             return
         victim = victims[int(fault.pick * len(victims))]
-        if role == Role.SCHEDULER:
+        if role == Role.SCHEDULER and fault.kind == "kill":
             if fault.seconds > 1.0:
                 victim.dies_at_journal = True
             else:
@@ -273,20 +298,31 @@ class Room:
                     return
                 sim.note(f"kill {victim.name}")
                 if role == Role.WORKER and self._plan.on_worker_loss != "restart":
-                    sim.witness.lost = True
+                    sim.witness.gone.add(victim.rank)
                 self.exit(victim, -9)
             case "pause":
                 sim.note(f"pause {victim.name} for {fault.seconds:.1f} s")
                 victim.paused_until = max(victim.paused_until, sim.now + fault.seconds)
-            case "sleep" if self._may_lose(victim):
+            case "sleep" if role == Role.WORKER or self._may_lose(victim):
+                if role == Role.WORKER and not victim.core.welcomed:
+                    return
                 sim.note(f"{victim.name} sleeps {fault.seconds:.1f} s")
                 victim.paused_until = sim.now + fault.seconds
                 victim.zombie = True
-            case "cut":
+            case "partition":
+                side = {p for p in self.processes if p.alive and sim.rng.random() < 0.5}
+                names = sorted(p.name for p in side)
+                sim.note(f"{names} cut off from the others for {fault.seconds:.1f} s")
+                self._partitions.append((side, sim.now + fault.seconds))
+            case "cut" | "deaf":
                 others = [p for p in self.processes if p.alive and p is not victim]
+                if not others:
+                    return
                 other = others[int(fault.pick * 7919) % len(others)]
-                sim.note(f"cut {victim.name} from {other.name} for {fault.seconds:.1f} s")
-                self._cuts.append((victim, other, sim.now + fault.seconds))
+                sim.note(f"{fault.kind} {victim.name}, {other.name} for {fault.seconds:.1f} s")
+                self._cuts.append((other, victim, sim.now + fault.seconds))
+                if fault.kind == "cut":
+                    self._cuts.append((victim, other, sim.now + fault.seconds))
             case "terminate" if victim.core.table and not victim.core._handing_over:
                 sim.note(f"terminate {victim.name}")
                 sim.carry_out(victim, victim.core.hand_over(sim.now))
@@ -302,25 +338,22 @@ class Room:
         well = {id_ for id_, node in roster.by_id.items() if node.hello.launch_token not in bad}
         return all(set(info.replicas) & well for info in table.shards)
 
-    def is_cut(self, one: Process, two: Process) -> bool:
-        """Whether nothing gets through between two processes now."""
+    def is_cut(self, source: Process, target: Process) -> bool:
+        """Whether nothing gets through from one process to another now."""
+        if not (self._cuts or self._partitions):
+            return False
         now = self._sim.now
-        return any({one, two} == {a, b} and now < until for a, b, until in self._cuts)
+        if any(now < until and (source in s) != (target in s) for s, until in self._partitions):
+            return True
+        return any(source is a and target is b and now < until for a, b, until in self._cuts)
 
     # ---- predicates on the servers --------------------------------------------------------
 
     def check(self, process: Process) -> None:
-        """I4 and I3, after a server has done something."""
-        if process.role != Role.SERVER or process.core.table is None:
-            return
-        me: NodeId = process.core.node
-        for shard in process.core._shards:
-            if shard.decides:
-                holder = self._sim.witness.deciders.setdefault((shard.number, shard.view), me)
-                assert holder == me, f"I4: {holder} and {me} decide for shard {shard.number}"
-            for item in shard.log.after(0):
-                if shard.stage in (Stage.REPLICA, Stage.PRIMARY, Stage.CATCHING_UP):
-                    self._sim.witness.logged(shard, item.entry)
+        """I3 and I4, after a server has done something."""
+        if process.role == Role.SERVER and process.core.table is not None:
+            for shard in process.core._shards:
+                self._sim.witness.holds(process.core.node, shard)
 
 
 def _make_optimizer(name: str, config: dict[str, Any]) -> Any:

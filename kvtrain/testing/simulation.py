@@ -83,7 +83,8 @@ class Simulation:
                 if self.room.is_empty():
                     break
             self._conclude()
-        except (AssertionError, KVTrainError) as error:
+        except Exception as error:
+            # whatever a core raises: the seed that leads there is what is wanted
             lines = "\n".join(self.story)
             raise SimulationFailure(
                 f"seed {self.seed}: {type(error).__name__}: {error}\n"
@@ -170,7 +171,7 @@ class Simulation:
                 break
             match effect:
                 case Send(to, message):
-                    self._remember(message)
+                    self._remember(process.core.node, message)
                     self._send(process, to, message)
                 case Copy(target, source):
                     np.copyto(target, source)
@@ -189,8 +190,10 @@ class Simulation:
             self.room.check(process)
         self._arm(process)
 
-    def _remember(self, message: m.Message) -> None:
-        if isinstance(message, m.TableUpdate | m.Welcome):
+    def _remember(self, sender: NodeId, message: m.Message) -> None:
+        if isinstance(message, m.Push):
+            self.witness.sent(sender, message)
+        elif isinstance(message, m.TableUpdate | m.Welcome):
             self.witness.tables[message.table.epoch] = message.table
         elif isinstance(message, m.Init | m.Declared):
             for entry in message.entries:
@@ -202,13 +205,13 @@ class Simulation:
         if known is None:
             return
         request, rounds, floor = known
-        rank = process.core.node.rank
+        node = process.core.node
         if self.plan.rows and isinstance(request, r.PullRequest):
             for places, found in value or ():
                 request.outs[0][places] = found
         if isinstance(request, r.PushRequest):
             for chunk, round_ in rounds:
-                self.witness.acknowledged(rank, chunk, round_)
+                self.witness.acknowledged(node, chunk, round_)
         if isinstance(request, r.PushRequest | r.PullRequest) and request.outs is not None:
             clock = process.clocks.pop(number, None)
             self._look_at_values(process, request, dict(rounds), floor, clock)
@@ -216,7 +219,7 @@ class Simulation:
             mine = rounds[0]
             for other in self.room.of_role(Role.WORKER):
                 there = other.barriers.get(request.store)
-                passed = other.ended or there is None or there >= mine
+                passed = other.ended or other.zombie or there is None or there >= mine
                 assert passed, f"{process.name} passed barrier {mine} alone"
 
     def _look_at_values(
@@ -228,18 +231,18 @@ class Simulation:
         clock: int | None,
     ) -> None:
         """I2: committed, not older than the own push, nor than what was seen before asking."""
-        rank = process.core.node.rank
+        node = process.core.node
         for name, out in zip(request.names, request.outs, strict=True):
             entry = process.core.entry(request.store, name)
             for chunk in entry:
                 mine = elements(entry, chunk.part)
-                least = self.witness.version_of(chunk, after[chunk], rank)
+                least = self.witness.version_of(chunk, after[chunk], node)
                 least = max(least, floor.get(chunk, 0))
                 version = self.witness.value(chunk, out[mine], least)
                 process.read[chunk] = max(version, process.read.get(chunk, 0))
-                if clock is not None and self.plan.staleness is not None:
-                    gate = clock - self.plan.staleness
-                    self.witness.fresh_enough(chunk, out[mine], gate)
+                bound = self.plan.bound(*self.witness.key_of(chunk))
+                if clock is not None and bound is not None:
+                    self.witness.fresh_enough(chunk, out[mine], clock - bound)
 
     def _advance(self, process: Process) -> None:
         """Run the program until it waits for something that is not there."""
@@ -256,6 +259,7 @@ class Simulation:
                     raise value
                 self._ask(process, process.program.send(value))
         except StopIteration:
+            process.done = True
             self.room.exit(process, 0)
         except KVTrainError as error:
             process.error = error
@@ -294,14 +298,25 @@ class Simulation:
         """Every process has ended: as it should have?"""
         waiting = [p.name for p in self.room.processes if not p.ended]
         assert not waiting, f"I13: no event is left and {waiting} have not ended"
-        errors = [p.error for p in self.room.of_role(Role.WORKER) if p.error is not None]
+        workers = [p for p in self.room.of_role(Role.WORKER) if not p.zombie]
+        errors = [p.error for p in workers if p.error is not None]
+        text = self.failed_text
         if not self.witness.lost:
             assert not errors, f"nothing was lost, and a worker failed: {errors[0]}"
-            assert self.finished, f"the scheduler did not finish: {self.failed_text}"
-            self.witness.finished()
-            return
+            assert self.finished, f"the scheduler did not finish: {text}"
+        elif (
+            self.plan.on_worker_loss == "shrink"
+            and 0 not in self.witness.gone  # without it the others wait for its first values
+            and self.room.scheduler.core.table is not None  # and not while the job forms
+        ):
+            left = [p for p in workers if p.rank not in self.witness.gone]
+            assert self.finished or all(p.done for p in left), (
+                f"shrink: those who are left did not finish: {text}; {errors}"
+            )
         for error in errors:
             assert isinstance(error, JobError | KeyNotInitialized), error
+        if self.finished:
+            self.witness.finished([p.core.node for p in workers if p.error is None and p.done])
 
 
 def _spelled(what: Any) -> str:

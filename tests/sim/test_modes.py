@@ -34,6 +34,8 @@ def hostile(seed: int, **changes: Any) -> Plan:
         "rows": False,
         "some_rows": False,
         "arising": False,
+        "modes": [],
+        "pipe": 0.0,
     }
     return replace(Plan.draw(seed), **(base | changes))
 

@@ -163,7 +163,7 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
     (acknowledge_before_replication, two_losses, 160),
     (read_what_is_not_committed, drawn, 0),
     (promote_without_the_longest_log, apart_by_one, 90),
-    (a_learner_is_a_replica_at_once, drawn, 0),
+    (a_learner_is_a_replica_at_once, drawn, 39),
     (read_before_catching_up_ends, two_losses, 0),
     (records_without_their_members, drawn, 50),
     (keep_what_a_dead_incarnation_contributed, drawn, 0),

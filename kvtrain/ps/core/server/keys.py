@@ -43,7 +43,7 @@ class Keys(Contributions):
                 raise RemoteProtocolError(f"Init: {chunk_id} is not in the directory it came with")
             check_first(entry, chunk_id, array, "init")
             shard = self._shard_of(entry, chunk_id)
-            if not self._takes(sender, shard, shard.view, now):
+            if not self._takes(sender, shard, shard.view, now) or shard.sealed:
                 return []  # the sender will learn who decides now, and send everything again
             shards[shard] = None
         for chunk_id, array in zip(message.chunks, message.arrays, strict=True):

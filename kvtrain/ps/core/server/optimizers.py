@@ -44,6 +44,8 @@ class OptimizersAndStats(Keys):
             return []
         ours = store.optimizers
         mine = [shard for shard in self._shards if shard.decides]
+        if any(shard.sealed and not _has(shard, message.store, ours) for shard in mine):
+            return []  # nothing is added to what changes hands: asked again, elsewhere (R18)
         for shard in mine:
             held = shard.optimizers.get(message.store)
             if held is None or held.number < ours.number:

@@ -140,8 +140,9 @@ class WorkerCore(JoiningAndEnding):
             assert rounds == sorted(set(rounds)), f"{chunk_id}: rounds out of order"
             for posted in (*chunk.in_flight, *chunk.queue):
                 assert self.failed or posted.request in self._requests
-            # what waits for a read has that read's deadline
-            assert chunk.in_flight or not chunk.queue or chunk.reading, chunk_id
+            # what waits for a read, or for earlier steps, has the deadline of those
+            if chunk.queue and not chunk.in_flight and not chunk.reading:
+                assert self._must_wait(chunk.entry.store, chunk.queue[0].step), chunk_id
         if any(self._chunks[c].in_flight for c in self._busy) and not self.failed:
             assert self._query_at is not None, "a wait without a deadline"
 

@@ -72,17 +72,23 @@ class StoresAndKeys(WorkerState):
             store.bounded = store.bounded or staleness_of(entry.spec.consistency) is not None
             for chunk_id in entry:
                 self._chunks[chunk_id] = ClientChunk(chunk_id, entry, feedback=feedback_for(entry))
+        # a successor's clock begins where it goes on: nobody may wait for its first step (R42)
+        effects = self._tell_clock(message.store, now)
         if self.node.rank != 0:
-            return self._done(number)
+            return [*effects, *self._done(number)]
         copies, open_.value = open_.value, None
         values: dict[ChunkId, tuple[KeyEntry, Array]] = {}
         for entry, array in zip(message.entries, copies, strict=True):
             for chunk_id, part in zip(entry, first_values(entry, array), strict=True):
                 values[chunk_id] = (entry, part)
                 open_.parts.add(("init", chunk_id))
-        return self._ask_until_done(
+        return effects + self._ask_until_done(
             "init", number, lambda: self._send_values(number, values, store.sync), now
         )
+
+    def _tell_clock(self, number: int, now: float) -> list[Effect]:
+        """Tell the clock of a store with bounded staleness, if it has risen."""
+        raise NotImplementedError
 
     def _send_values(
         self, number: int, values: dict[ChunkId, tuple[KeyEntry, Array]], sync: bool
