@@ -43,7 +43,7 @@ def run_server(config: Config, make_optimizer: MakeOptimizer) -> int:
     try:
         if config.scheduler.startswith("ipc://") and config.transport != "tcp":
             directory = config.run_dir or os.path.dirname(config.scheduler[len("ipc://") :])
-            address = links.bind(ipc_address(directory, f"server-{os.getpid()}.sock"))
+            address = links.bind(ipc_address(directory, f"server-{os.getpid()}.sock"), direct=True)
         else:
             address = links.bind(f"tcp://{config.host}:0")
         identity = Identity(

@@ -21,6 +21,7 @@ from kvtrain.errors import ConfigError, RemoteProtocolError
 from kvtrain.ps.core.membership import NodeId, Role
 from kvtrain.ps.core.messages import Hello, Message, Offer, OfferAnswer, PushQuery, Refused
 from kvtrain.ps.net import codec
+from kvtrain.ps.net.direct import Direct, Directs
 from kvtrain.ps.net.frames import receive_frames, send_frames
 from kvtrain.ps.net.lanes import BULK, LOOK, Lane
 from kvtrain.ps.net.sharing import Sharing
@@ -74,6 +75,7 @@ class Links:
         self._lanes: dict[NodeId, Lane] = {}
         self._sockets: dict[Any, NodeId | None] = {}
         self._poller = zmq.Poller()
+        self._directs = Directs(self._poller)
         #: what the last poll has seen to be readable
         self._ready: list[Any] = []
         self._resolve = None if sharing is None else sharing.resolve
@@ -82,12 +84,16 @@ class Links:
         self._watched: dict[int, Callable[[], None]] = {}
         #: bad messages by kind, so that one kind does not silence another
         self._doubts: Counter[str] = Counter()
+        #: why the last message that was not believed was not
+        self._said = ""
         self.address = ""
 
     # ---- opening --------------------------------------------------------------------------
 
-    def bind(self, address: str) -> str:
+    def bind(self, address: str, direct: bool = False) -> str:
         """Listen at `address` (``tcp://host:0`` lets the system choose); returns where.
+
+        With `direct` small messages of processes of this host may come past ZeroMQ.
 
         Raises
         ------
@@ -114,10 +120,12 @@ class Links:
         self.address = router.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         if self.address.startswith("ipc://"):
             self._path = Path(self.address[len("ipc://") :])
+        if direct:
+            self._directs.listen(self.address)
         return self.address
 
     def connect(self, peer: NodeId, address: str, share: bool = False) -> None:
-        """Open the way to `peer`; `share`: memory too, if it runs on this host."""
+        """Open the way to `peer`; `share`: memory and a direct way too, if it is on this host."""
         socket = self._new(zmq.DEALER)
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
@@ -134,6 +142,7 @@ class Links:
             self._lanes[peer] = Lane(socket)
         if share:
             self._offered.add(peer)
+            self._directs.go(peer, address)
         self._add(socket, peer)
 
     def _new(self, kind: int) -> Any:
@@ -163,6 +172,7 @@ class Links:
         if socket is not None:
             self._offered.discard(peer)
             self._lanes.pop(peer, None)
+            self._directs.forget(peer)
             self._sockets.pop(socket, None)
             self._poller.unregister(socket)
             socket.close(0)
@@ -196,6 +206,8 @@ class Links:
                 self._post(to, codec.encode(offer, sender, self._token))
             locate = self._sharing.locator(to)
         frames = codec.encode(message, sender, self._token, locate)
+        if self._directs.send(to, frames):
+            return True
         lane = self._lanes.get(to)
         if lane is not None:
             size = sum(len(f) for f in frames)
@@ -228,7 +240,12 @@ class Links:
         self._ready = []
         for socket, _ in events:
             if isinstance(socket, int):
-                self._watched[socket]()
+                if socket in self._watched:
+                    self._watched[socket]()
+                    continue
+                direct = self._directs.readable(socket)
+                if direct is not None:
+                    self._ready.append(direct)
             elif socket is self._monitor:
                 self._drain_monitor()
             else:
@@ -255,6 +272,13 @@ class Links:
         for _ in range(BATCH):
             more = []
             for socket in ready:
+                if type(socket) is Direct:
+                    decoded = self._receive_directly(socket, sender)
+                    if decoded is None:
+                        continue
+                    more.append(socket)
+                    yield decoded
+                    continue
                 if socket not in self._sockets:
                     continue  # closed by what was asked for by the message before
                 peer = self._sockets[socket]
@@ -268,6 +292,8 @@ class Links:
                 decoded = self._decode(frames, peer, sender)
                 if decoded is None:
                     continue
+                if peer is not None:
+                    self._directs.heard(peer)
                 if isinstance(decoded[1], Offer | OfferAnswer):
                     self._settle(*decoded, sender)
                 else:
@@ -276,13 +302,23 @@ class Links:
                 return
             ready = more
 
-    def _decode(
-        self, frames: list[Any], peer: NodeId | None, me: NodeId
-    ) -> tuple[NodeId, Message] | None:
-        """What came from `peer`, or (None) through our own port; None if it is not believed."""
-        routed = peer is None
-        route = bytes(frames.pop(0).buffer) if routed and frames else b""
-        raw = [frame.buffer for frame in frames]
+    def _receive_directly(self, connection: Direct, me: NodeId) -> tuple[NodeId, Message] | None:
+        """A message that came past ZeroMQ; a connection that brings a bad one is closed."""
+        frames = self._directs.receive(connection)
+        if frames is None:
+            return None
+        known = connection.peer
+        decoded = self._believed(frames, known)
+        changed = decoded is not None and known is not None and decoded[0] != known
+        if decoded is None or changed or isinstance(decoded[1], Offer | OfferAnswer | Hello):
+            self._directs.drop(connection)
+            return None
+        if known is None:
+            self._directs.came_from(connection, decoded[0])
+        return decoded
+
+    def _believed(self, raw: list[Any], peer: NodeId | None) -> tuple[NodeId, Message] | None:
+        """Sender and message; None, and a word about it, if it is not believed."""
         try:
             node, message = codec.decode(raw, self._token, self._resolve)
             wrong = node.role == Role.SCHEDULER if peer is None else node.role != peer.role
@@ -290,10 +326,24 @@ class Links:
                 # everybody goes to the scheduler; it comes to nobody
                 raise RemoteProtocolError(f"{node} is not who is at the other end")
         except RemoteProtocolError as error:
+            self._said = str(error)
             self._doubt(type(error).__name__, f"{error} ({len(raw)} frames); it was dropped")
-            if routed and codec.is_hello(raw):
-                self._refuse(route, raw, str(error), me)
             return None
+        return node, message
+
+    def _decode(
+        self, frames: list[Any], peer: NodeId | None, me: NodeId
+    ) -> tuple[NodeId, Message] | None:
+        """What came from `peer`, or (None) through our own port; None if it is not believed."""
+        routed = peer is None
+        route = bytes(frames.pop(0).buffer) if routed and frames else b""
+        raw = [frame.buffer for frame in frames]
+        believed = self._believed(raw, peer)
+        if believed is None:
+            if routed and codec.is_hello(raw):
+                self._refuse(route, raw, self._said, me)
+            return None
+        node, message = believed
         if routed:
             if isinstance(message, Hello) or self._routes.get(node) != route:
                 self._routes[node] = route
@@ -354,6 +404,7 @@ class Links:
         self._sockets.clear()
         self._peers.clear()
         self._lanes.clear()
+        self._directs.close()
         self._context.term()
         if self._sharing is not None:
             self._sharing.close()
