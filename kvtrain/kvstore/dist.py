@@ -360,7 +360,7 @@ class DistKVStore(KVStore):
     def save_optimizer_states(
         self, fname: str | os.PathLike[str], dump_optimizer: bool = False
     ) -> None:
-        """Save the states of the optimizer that runs on the servers, of dense keys.
+        """Save the states of the optimizer that runs on the servers.
 
         They are as this worker's earlier pushes left them: in sync mode nobody's later round has
         closed. The file is one that a local store and a Trainer of one process read too.
@@ -377,8 +377,9 @@ class DistKVStore(KVStore):
         KeyNotInitialized
             It has a key that this worker has not initialised.
         """
-        optimizer = states.load(self._node, self._store, self._shapes, self._running(), fname)
-        self._optimizer = optimizer
+        self._optimizer = states.load(
+            self._node, self._store, self._shapes, self._rows.shapes, self._running(), fname
+        )
 
     def _running(self) -> Optimizer:
         if self._optimizer is None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kvtrain.context import cpu
-from kvtrain.errors import ConfigError, FormatError
+from kvtrain.errors import FormatError
+from kvtrain.kernels.stored import Rows, dense
 from kvtrain.ndarray import NDArray
+from kvtrain.ndarray.stored.array import raw_of, wrap
 from kvtrain.optimizer import Optimizer, Updater, bridge
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.net.client import WorkerNode
@@ -32,6 +35,29 @@ def _in_shape(array: Any, shape: tuple[int, ...]) -> Any:
     return array.reshape(shape[0], -1) if shape and array.size % shape[0] == 0 else array
 
 
+def _by_rows(rows: Any, array: Any, shape: tuple[int, ...]) -> Any:
+    """Flat states of rows: a whole array where all rows are there, else a row-sparse one."""
+    width = array.size // rows.size if rows.size else int(np.prod(shape[1:], dtype=np.int64))
+    rest = shape[1:] if width == int(np.prod(shape[1:], dtype=np.int64)) else (width,)
+    values = array.reshape(rows.size, *rest)
+    if rows.size == shape[0]:
+        return NDArray(values, cpu())
+    return wrap(Rows(rows, values, (shape[0], *rest)), cpu())
+
+
+def _rows_and_flat(arrays: list[Any], count: int) -> tuple[Any, list[Any]]:
+    """The rows of some states, and their values, flat."""
+    parts = [raw_of(array) for array in arrays]
+    found = [p.canonical() for p in parts if isinstance(p, Rows)]
+    if not found:
+        return np.arange(count), [np.ascontiguousarray(p).reshape(-1) for p in parts]
+    rows = np.unique(np.concatenate([p.ids for p in found]))
+    return rows, [
+        np.ascontiguousarray(p.take(rows).values if isinstance(p, Rows) else p[rows]).reshape(-1)
+        for p in parts
+    ]
+
+
 def save(
     node: WorkerNode,
     store: int,
@@ -40,7 +66,10 @@ def save(
     fname: str | os.PathLike[str],
     dump_optimizer: bool,
 ) -> None:
-    """Write a file of all dense keys' states; whole or not at all."""
+    """Write a file of all keys' states; whole or not at all.
+
+    A row-sparse key's have the storage of the key: rows, of those that have arisen.
+    """
     names = {str(key): key for key in shapes}
     updater = Updater(Optimizer.from_config(*optimizer.to_config()))
     made = updater.optimizer
@@ -49,7 +78,10 @@ def save(
         if not key.updates:
             continue
         shape, dtype = shapes[names[key.name]]
-        arrays = [NDArray(_in_shape(array, shape), cpu()) for array in key.arrays]
+        if key.rows is None:
+            arrays = [NDArray(_in_shape(array, shape), cpu()) for array in key.arrays]
+        else:
+            arrays = [_by_rows(key.rows, array, shape) for array in key.arrays]
         updater.states[names[key.name]] = bridge.nested(made, _like(shape, dtype), arrays)
         counts[names[key.name]] = made.begin_num_update + key.updates
     made.num_update = max([made.begin_num_update, *counts.values()])
@@ -66,15 +98,14 @@ def load(
     node: WorkerNode,
     store: int,
     shapes: Shapes,
+    sparse: Container[Any],
     optimizer: Optimizer,
     fname: str | os.PathLike[str],
 ) -> Optimizer:
-    """Install the file's optimizer (the present one if it has none) and its states."""
-    if node.replicas:
-        raise ConfigError(
-            "load_optimizer_states: states cannot be written to servers with replicas; go on from "
-            "a checkpoint instead (kvtrain launch --resume DIR)"
-        )
+    """Install the file's optimizer (the present one if it has none) and its states.
+
+    `sparse` are the keys that are row-sparse.
+    """
     updater = Updater(Optimizer.from_config(*optimizer.to_config()))
     updater.set_states(Path(fname).read_bytes())
     loaded = updater.optimizer
@@ -106,8 +137,12 @@ def load(
                 f"{os.fspath(fname)}: {len(arrays)} arrays of state for key {key!r}; this "
                 f"{name} has {wanted}"
             )
-        parts = tuple(np.ascontiguousarray(a._read()).reshape(-1) for a in arrays)
-        keys.append(r.KeyStates(str(key), count - begin, parts))
+        rows = None
+        if key in sparse:
+            rows, parts = _rows_and_flat(arrays, shape[0])
+        else:
+            parts = [np.ascontiguousarray(dense(raw_of(a))).reshape(-1) for a in arrays]
+        keys.append(r.KeyStates(str(key), count - begin, tuple(parts), rows))
     node.call(r.SetOptimizerRequest(store, name, config))
     if node.rank == 0:
         node.call(r.WriteStatesRequest(store, tuple(keys)))

@@ -52,6 +52,10 @@ def program(
                 yield from _one_step(plan, rank, step, store, seen, call, incarnation())
             else:
                 yield from _bounded_step(plan, rank, step, store, seen, late, incarnation())
+            if plan.states and rank == 0:
+                found = yield from call(r.ReadStatesRequest(store))
+                assert len(found) == len(plan.stores[store]), "a key has no states"
+                yield from call(r.WriteStatesRequest(store, tuple(found)))
     for number in late:
         yield "wait", number
     yield from call(r.LeaveRequest())

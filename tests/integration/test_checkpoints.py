@@ -25,12 +25,24 @@ shapes = {"w": (40, 50), "b": (7,), "large": (300, 1000)}
 values = {k: nd.ones(s) * len(k) for k, s in shapes.items()}
 kv.init(list(values), list(values.values()))
 kv.pull(list(values), list(values.values()))
+# rows that are all there, and rows that arise when they are touched
+kv.init("rows", nd.ones((90, 3)).tostype("row_sparse"))
+kv.init_row_sparse("table", (4000, 3), initializer="normal", seed=5)
+out = {k: nd.sparse.zeros("row_sparse", s) for k, s in (("rows", (90, 3)), ("table", (4000, 3)))}
 print("from", kv.resume_step)
 for step in range(kv.resume_step, steps):
     for i, (name, value) in enumerate(values.items()):
         # depends on weights, rank and step only
         grad = nd.sin(value * (kv.rank + 2) + step) * 0.1
         kv.pushpull(name, grad, out=value, priority=-i)
+    for name, target in out.items():
+        ids = nd.array([1, 2 + kv.rank, 7 * step % 89, target.shape[0] - 1 - step], dtype="int64")
+        kv.row_sparse_pull(name, out=target, row_ids=ids)
+        grad = nd.sin(target.data * (kv.rank + 2) + step)
+        grad = nd.sparse.row_sparse_array((grad, target.indices), shape=target.shape)
+        kv.push(name, grad)
+        kv.row_sparse_pull(name, out=target, row_ids=nd.arange(90))
+        target.wait_to_read()
     for value in values.values():
         value.wait_to_read()
     kv.tick()
@@ -39,7 +51,8 @@ for step in range(kv.resume_step, steps):
         assert os.path.exists(path), path
         print("saved", path)
         break
-digest = hashlib.sha256(b"".join(v.asnumpy().tobytes() for v in values.values()))
+parts = [*values.values(), *(target.data for target in out.values())]
+digest = hashlib.sha256(b"".join(v.asnumpy().tobytes() for v in parts))
 print("bits", digest.hexdigest())
 """
 

@@ -140,11 +140,15 @@ class StatsRequestOf:
 
 @dataclass(frozen=True, slots=True)
 class KeyStates:
-    """The optimizer's states of a key: flat arrays, and how often it was updated."""
+    """The optimizer's states of a key: flat arrays, and how often it was updated.
+
+    Of a row-sparse key those of `rows` (int64, rising strictly).
+    """
 
     name: str
     updates: int
     arrays: tuple[Array, ...] = field(compare=False)
+    rows: Array | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

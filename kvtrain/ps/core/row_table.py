@@ -205,6 +205,14 @@ class StoredRows(StoredChunk):
         """Of the rows that are there."""
         return zlib.crc32(np.ascontiguousarray(self._weight[: self.held]).view(np.uint8).data)
 
+    def put_states(self, ids: Array, arrays: Sequence[Array], optimizer: Any) -> None:
+        """The optimizer's states of rows `ids`, flat; other rows have fresh ones."""
+        self.state = None
+        places = self.places(ids, optimizer.state_arrays)
+        self.state = optimizer.state_arrays(self._weight)
+        for table, given in zip(self.state, arrays, strict=False):
+            xp.put_rows(table, places, given.reshape(ids.size, *table.shape[1:]))
+
     def replace_rows(self, ids: Array, values: Array) -> None:
         """From now on these rows, and zeros elsewhere (a round without an optimizer)."""
         if self.index is None and len(ids) == self.rows:

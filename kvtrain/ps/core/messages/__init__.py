@@ -90,6 +90,7 @@ from kvtrain.ps.core.messages.replication import (
 )
 from kvtrain.ps.core.messages.sharing import Offer, OfferAnswer, SegmentOffer
 from kvtrain.ps.core.messages.states import (
+    ChunkOf,
     ChunkStates,
     ReadStates,
     StatesRead,
@@ -106,6 +107,7 @@ __all__ = [
     "CheckpointLate",
     "CheckpointParts",
     "CheckpointSaved",
+    "ChunkOf",
     "ChunkRead",
     "ChunkStates",
     "ChunkVersion",

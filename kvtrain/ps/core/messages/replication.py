@@ -32,7 +32,7 @@ class LogEntry:
     """One position of a shard's log; its arrays are the next `arrays` ones of the message.
 
     `kind` is ``round`` (the reduced gradient, or the resulting weight and state, R8), ``init``
-    (a chunk's first value) or ``optimizer``.
+    (a chunk's first value), ``optimizer``, or ``states`` (a worker's, for a chunk's optimizer).
     """
 
     shard: int

@@ -88,6 +88,8 @@ class Replica(Restoring):
             case "optimizer":
                 made = self._optimizers(entry.store, entry.number, entry.name, entry.config)
                 shard.optimizers[entry.store] = made
+            case "states":
+                self._apply_states(entry, arrays)
             case _:
                 raise RemoteProtocolError(f"Replicate: unknown kind of entry {entry.kind!r}")
         shard.log.append(item)

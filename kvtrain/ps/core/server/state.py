@@ -80,6 +80,8 @@ class Chunk:
     pending: list[Part] | None = None
     #: restart: the weights from before the first round of the last step that closed (R25)
     kept: np.ndarray[Any, Any] | None = None
+    #: rank -> (incarnation, request) of its last WriteStates that is in force
+    states_from: dict[int, tuple[int, int]] = field(default_factory=dict)
     #: counted contributions that were repeated before their record was committed
     late: list[Part] = field(default_factory=list)
 
@@ -134,8 +136,6 @@ class Store:
     optimizers: Optimizers
     #: SetOptimizer messages of other ranks that wait for rank 0's: sender -> (message, since)
     waiting: dict[NodeId, tuple[m.SetOptimizer, float]] = field(default_factory=dict)
-    #: the last WriteStates of each worker that is in force
-    states_from: dict[NodeId, int] = field(default_factory=dict)
     counters: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             ("pushes", "contributions", "absorbed", "records", "pulls", "bytes_in", "bytes_out"), 0

@@ -80,7 +80,7 @@ class WorkerCore(JoiningAndEnding):
             case m.StatesRead():
                 return self._on_states_read(sender, message)
             case m.StatesWritten():
-                return self._part_done(message.request, ("written", sender))
+                return self._on_states_written(sender, message)
             case m.CheckpointSaved():
                 return self._answered(("save", message.request), message.request, message.path)
             case m.LeaveAck():

@@ -17,6 +17,8 @@ from kvtrain.ps.core.worker.states import States
 
 #: a server that has not installed the table yet is asked again after this part of resend_after
 SOON = 0.05
+#: questions that go to the primaries of chunks
+_ROUTED = ("pull", "init", "states", "written")
 
 
 class Routing(States):
@@ -102,7 +104,5 @@ class Routing(States):
                     for posted in chunk.in_flight:
                         posted.due = min(posted.due, soon)
                         self._query_at = min(self._query_at or soon, soon)
-            self._outbox.hasten(
-                lambda key: isinstance(key, tuple) and key[0] in ("pull", "init"), soon
-            )
+            self._outbox.hasten(lambda key: isinstance(key, tuple) and key[0] in _ROUTED, soon)
         return effects
