@@ -73,7 +73,7 @@ class Plan:
     compression: str = ""
     #: what a worker pushes depends on the weights that it has read at the step's start
     reads: bool = False
-    #: rank 0 reads the optimizer's states after each step and writes them back
+    #: sync: rank 0 reads the optimizer's states after each step and writes them back
     states: bool = False
     on_worker_loss: str = "abort"
     #: servers beside the primary that hold each shard
@@ -171,8 +171,7 @@ class Plan:
                 self.faults.append(Fault(kind, role, rng.uniform(0.0, last), rng.random(), seconds))
         if rng.random() < 0.2:
             self.pipe = rng.uniform(0.1, 2.0)
-        calm = self.sync and not self.modes and not self.hyper
-        self.states = calm and self.optimizer and rng.random() < 0.2
+        self.states = self.optimizer and not self.hyper and rng.random() < 0.2
 
     def _draw_faults(self, rng: random.Random) -> None:
         """What befalls the servers: with replicas much, without only what nobody notices."""
