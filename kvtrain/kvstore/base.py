@@ -37,6 +37,7 @@ class KVStore(KVStoreBase, ABC):
         self._numeric: bool | None = None
         self._codec: compression.Compressor | None = None
         self._consistency = Consistency("")
+        self._steps = 0
         #: names of the keys that were initialised
         self._names: list[str] = []
 
@@ -404,7 +405,12 @@ class KVStore(KVStoreBase, ABC):
 
     def tick(self) -> None:
         """End this worker's step; ``Trainer.step`` calls it."""
-        return None
+        self._steps += 1
+
+    @property
+    def step(self) -> int:
+        """The step that this worker is in: how many have ended."""
+        return self._steps
 
     def barrier(self) -> None:
         """Wait until every worker has called it."""

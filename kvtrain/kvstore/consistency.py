@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from kvtrain.errors import ConfigError
+from kvtrain.ps.core.backup import backups_of
 from kvtrain.ps.core.clocks import mode
 
 
@@ -34,6 +35,11 @@ class Consistency:
         if not isinstance(pattern, str):
             raise ConfigError(f"set_consistency: the pattern {pattern!r} is no str")
         spelled = mode(name, staleness)
+        if spelled == "sync" and backups_of(self.default):
+            raise ConfigError(
+                f"set_consistency({pattern!r}, 'sync'): the store has backup workers, who jump "
+                "over steps; a key that waits for everybody belongs in a store without them"
+            )
         late = [key for key in keys if fnmatchcase(key, pattern)]
         if late:
             raise ConfigError(

@@ -22,7 +22,8 @@ from kvtrain.kvstore.waiting import Waiting
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Scope
 from kvtrain.ps.core import requests as r
-from kvtrain.ps.core.clocks import staleness_of
+from kvtrain.ps.core.backup import backups_of
+from kvtrain.ps.core.clocks import is_sync, staleness_of
 from kvtrain.ps.core.rows import RowInitializer, pack
 from kvtrain.ps.core.shards import DTYPES, KeySpec
 from kvtrain.ps.net.client import WorkerNode
@@ -40,7 +41,9 @@ class DistKVStore(KVStore):
     def __init__(self, name: str, consistency: str, node: WorkerNode, config: Config) -> None:
         super().__init__(name)
         self._node = node
-        self._consistency = Consistency(consistency if consistency.startswith("ssp") else "")
+        backups = backups_of(consistency)
+        _check_backups(backups, node)
+        self._consistency = Consistency(consistency if ":" in consistency else "")
         #: keys with bounded staleness: their values come by a read, not with the push
         self._bounded: set[Key] = set()
         self._finite = config.check_finite
@@ -48,12 +51,11 @@ class DistKVStore(KVStore):
         self._whole = False
         self._optimizer: Optimizer | None = None
         staleness = staleness_of(consistency)
+        # what differs between workers is shown like another type
+        kind = name if staleness is None else f"{name} (staleness {staleness})"
+        kind = f"{name} (backup_workers {backups})" if backups else kind
         self._store: int = node.call(
-            r.OpenStoreRequest(
-                # a staleness that differs between workers is shown like another type
-                type=name if staleness is None else f"{name} (staleness {staleness})",
-                sync=consistency == "sync",
-            )
+            r.OpenStoreRequest(type=kind, sync=is_sync(consistency, False), backups=backups)
         )
         self._rows = DistRows(node, self._store, config.check_finite)
 
@@ -66,6 +68,11 @@ class DistKVStore(KVStore):
     def resume_step(self) -> int:
         """The step at which this worker began: 0, or where it goes on."""
         return self._node.resume_step(self._store)
+
+    @property
+    def step(self) -> int:
+        """The step that this worker is in; with backup workers it may jump at a tick."""
+        return self._node.step_of(self._store)
 
     @property
     def num_workers(self) -> int:
@@ -409,6 +416,20 @@ class DistKVStore(KVStore):
         """Counters of each server, of committed state."""
         found: list[dict[str, Any]] = self._node.call(r.StatsRequestOf(self._store))
         return found
+
+
+def _check_backups(backups: int, node: WorkerNode) -> None:
+    """Raise ConfigError where a job cannot have so many backup workers."""
+    if backups and backups >= node.num_workers:
+        raise ConfigError(
+            f"kv.create: backup_workers={backups} in a job of {node.num_workers} workers: a round "
+            f"needs a contribution; give at most {node.num_workers - 1}"
+        )
+    if backups and node.on_worker_loss == "restart":
+        raise ConfigError(
+            f"kv.create: backup_workers={backups} in a job with --on-worker-loss restart: what a "
+            "worker repeats, a round may have closed without; use --on-worker-loss shrink"
+        )
 
 
 def _filler(waiting: Waiting, target: NDArray, buffer: Array) -> Any:

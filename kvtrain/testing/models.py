@@ -34,14 +34,22 @@ class Received:
     def __init__(self, description: str) -> None:
         codec = compression.from_text(description)
         self._feedback = None if codec is None else compression.ErrorFeedback(codec)
+        #: the last contribution as it was sent
+        self.wire: Array = np.empty(0, np.uint8)
 
     def __call__(self, payload: Array) -> Array:
         """The values of the next contribution."""
         if self._feedback is None:
             return payload
         out = np.empty_like(payload)
-        self._feedback.compressor.decompress(self._feedback.compress(payload), out)
+        self.wire = self._feedback.compress(payload)
+        self._feedback.compressor.decompress(self.wire, out)
         return out
+
+    def give_back(self, wire: Array) -> None:
+        """That contribution was dropped."""
+        if self._feedback is not None:
+            self._feedback.give_back(wire)
 
 
 def decoded(description: str, raw: bytes, size: int) -> Array:

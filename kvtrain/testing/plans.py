@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain import compression
+from kvtrain.ps.core.backup import backup_mode
 from kvtrain.ps.core.clocks import is_sync, staleness_of
 from kvtrain.ps.core.rows import RowInitializer
 from kvtrain.ps.core.shards import KeySpec
@@ -91,6 +92,10 @@ class Plan:
     modes: list[list[str]] = field(default_factory=list)
     #: longest delay in the pipe between launcher and scheduler, in order
     pipe: float = 0.0
+    #: workers that a round closes without
+    backups: int = 0
+    #: a barrier after the last step
+    last_barrier: bool = False
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -132,6 +137,7 @@ class Plan:
             plan.some_rows = rng.random() < 0.7
             plan.arising = rng.random() < 0.5
         plan._draw_more(random.Random(f"more {seed}"))
+        plan._draw_backups(random.Random(f"backups {seed}"))
         return plan
 
     def _draw_more(self, rng: random.Random) -> None:
@@ -172,6 +178,14 @@ class Plan:
         if rng.random() < 0.2:
             self.pipe = rng.uniform(0.1, 2.0)
         self.states = self.optimizer and not self.hyper and rng.random() < 0.2
+
+    def _draw_backups(self, rng: random.Random) -> None:
+        """Rounds that close without their slowest members."""
+        possible = self.sync and self.optimizer and self.workers > 1 and not self.modes
+        if possible and self.on_worker_loss != "restart" and rng.random() < 0.4:
+            self.backups = rng.randint(1, min(2, self.workers - 1))
+            self.reads = False
+            self.last_barrier = rng.random() < 0.4
 
     def _draw_faults(self, rng: random.Random) -> None:
         """What befalls the servers: with replicas much, without only what nobody notices."""
@@ -226,6 +240,8 @@ class Plan:
         """As a key's entry spells it; empty: as the type of its store says."""
         if self.modes:
             return self.modes[store][key]
+        if self.backups:
+            return backup_mode(self.backups)
         return "" if self.staleness is None else f"ssp:{self.staleness}"
 
     @property

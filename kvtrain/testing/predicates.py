@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.membership import Epoch, NodeId, Round, Table
 from kvtrain.ps.core.messages import LogEntry
 from kvtrain.ps.core.rows import unpack
@@ -128,6 +129,11 @@ class Witness:
             before = self._sent.setdefault((given.chunk, given.round, sender), held)
             assert before == held, f"R31: {sender} sends {given} again with other bytes"
 
+    def posted(
+        self, rank: int, request: r.PushRequest, rounds: list[tuple[ChunkId, Round]]
+    ) -> None:
+        """A worker posts contributions; what they hold follows from the plan."""
+
     # ---- records ----------------------------------------------------------------------------
 
     def committed(self, record: Record) -> None:
@@ -221,8 +227,9 @@ class Witness:
 
     # ---- what workers are told ----------------------------------------------------------------
 
-    def acknowledged(self, node: NodeId, chunk: ChunkId, round_: Round) -> None:
+    def acknowledged(self, node: NodeId, chunk: ChunkId, round_: Round, dropped: bool) -> None:
         """A worker was told that its push is committed."""
+        assert not dropped, f"I1: {chunk} {round_} of {node} was dropped"
         name = self._name(chunk, round_, node)
         self._told.add(name)
         count = self._counted.get(name, 0)

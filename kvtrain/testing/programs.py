@@ -36,7 +36,7 @@ def program(
         return (yield "wait", number)
 
     for store, sizes in enumerate(plan.stores):
-        yield from call(r.OpenStoreRequest(type="dist", sync=plan.sync))
+        yield from call(r.OpenStoreRequest("dist", plan.sync, plan.backups))
         if plan.optimizer:
             name, config = ALGORITHMS[plan.update]
             yield from call(r.SetOptimizerRequest(store, name, {"lr": LR, **config}))
@@ -59,6 +59,8 @@ def program(
                 yield from call(r.WriteStatesRequest(store, tuple(found)))
     for number in late:
         yield "wait", number
+    for store in range(len(plan.stores)) if plan.last_barrier else ():
+        yield from call(r.BarrierRequest(store))
     yield from call(r.LeaveRequest())
 
 

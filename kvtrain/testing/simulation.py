@@ -24,6 +24,7 @@ from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.effects import Complete, Copy, Effect, Fail, Journal, Send, Stop
 from kvtrain.ps.core.membership import NodeId, Role
 from kvtrain.ps.core.worker import JOIN
+from kvtrain.testing.backups import BackupWitness
 from kvtrain.testing.plans import Plan
 from kvtrain.testing.predicates import Witness, elements
 from kvtrain.testing.programs import by_rows
@@ -56,7 +57,7 @@ class Simulation:
         self.plan = plan or Plan.draw(seed)
         self.rng = random.Random(seed * 7919 + 1)
         self.now = 0.0
-        self.witness = Witness(self.plan)
+        self.witness = BackupWitness(self.plan) if self.plan.backups else Witness(self.plan)
         self._story: deque[tuple[float, Any]] = deque(maxlen=_STORY)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -211,7 +212,8 @@ class Simulation:
                 request.outs[0][places] = found
         if isinstance(request, r.PushRequest):
             for chunk, round_ in rounds:
-                self.witness.acknowledged(node, chunk, round_)
+                dropped = (chunk, round_) in (value or ())
+                self.witness.acknowledged(node, chunk, round_, dropped)
         if isinstance(request, r.PushRequest | r.PullRequest) and request.outs is not None:
             clock = process.clocks.pop(number, None)
             self._look_at_values(process, request, dict(rounds), floor, clock)
@@ -271,6 +273,7 @@ class Simulation:
             rounds: list[Any] = []
             if isinstance(request, r.PushRequest):
                 rounds = process.core.rounds_of(request)
+                self.witness.posted(process.core.node.rank, request, rounds)
             elif isinstance(request, r.PullRequest):
                 entries = [process.core.entry(request.store, name) for name in request.names]
                 rounds = [(c, process.core.last_round(c)) for entry in entries for c in entry]

@@ -30,6 +30,8 @@ def hostile(seed: int, **changes: Any) -> Plan:
         "faults": [],
         "on_worker_loss": "abort",
         "reads": False,
+        "backups": 0,
+        "last_barrier": False,
         "longest_delay": 0.5,
         "rows": False,
         "some_rows": False,
@@ -198,6 +200,12 @@ def test_rows_keep_every_predicate(sync: bool) -> None:
         optimizer = not sync or Plan.draw(seed).optimizer
         staleness = None if sync else Plan.draw(seed).staleness
         Simulation(seed, by_rows(seed, sync=sync, optimizer=optimizer, staleness=staleness)).run()
+
+
+def test_rows_with_backup_workers_keep_every_predicate() -> None:
+    for seed in range(20):
+        plan = by_rows(seed, sync=True, optimizer=True, staleness=None, workers=3, backups=1)
+        Simulation(seed, replace(plan, steps=[3, 3, 4], barriers=False, last_barrier=True)).run()
 
 
 def test_rows_in_the_wrong_order_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

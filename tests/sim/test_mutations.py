@@ -2,16 +2,18 @@
 """Mutations of PROTOCOL section 7 about losses: each breaks one rule, and some seed notices.
 
 The mutations that need no losses are in ``test_simulation`` and ``test_modes``. Not here
-because nothing of the kind exists in the code: early folding, backup-k, rebuilding without a
+because nothing of the kind exists in the code: early folding, rebuilding without a
 journal.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from kvtrain.ps.core.backup import BackupLedger
 from kvtrain.ps.core.membership import Role
 from kvtrain.ps.core.rounds import SyncLedger
 from kvtrain.ps.core.scheduler import SchedulerCore
@@ -19,10 +21,12 @@ from kvtrain.ps.core.scheduler import shards as scheduler_shards
 from kvtrain.ps.core.server import ServerCore, replica
 from kvtrain.ps.core.server.state import Stage
 from kvtrain.ps.core.store import StoredChunk
+from kvtrain.ps.core.worker import WorkerCore
 from kvtrain.testing import Plan, Simulation, SimulationFailure
 from kvtrain.testing.plans import Fault
 
 Patch = pytest.MonkeyPatch
+TWO_BIT = json.dumps({"type": "2bit"})
 
 
 def drawn(seed: int) -> Plan:
@@ -33,7 +37,7 @@ def two_losses(seed: int) -> Plan:
     """Three servers hold everything; two die one after the other, the second soon."""
     plan = Plan.draw(seed)
     plan = replace(plan, servers=3, replicas=2, shards=2, steps=[6] * plan.workers)
-    plan = replace(plan, drop=0.0, longest_delay=0.05, on_worker_loss="abort")
+    plan = replace(plan, drop=0.0, longest_delay=0.05, on_worker_loss="abort", backups=0)
     begin = 1.0 + (seed % 7) * 0.05
     plan.faults = [
         Fault("cut", "server", begin, (seed % 13) / 13, 2.0),
@@ -115,6 +119,51 @@ def records_without_their_members(patch: Patch) -> None:
     patch.setattr(replica, "_count", lambda chunk, entry: None)
 
 
+# ---- backup workers ----------------------------------------------------------------------------
+
+
+def with_backups(seed: int) -> Plan:
+    """Workers that are often late, and jump."""
+    plan = two_losses(seed)
+    plan = replace(plan, workers=4, backups=1, sync=True, optimizer=True, staleness=None)
+    plan = replace(plan, steps=[6] * 4, reads=False, barriers=False, longest_delay=1.0)
+    plan = replace(plan, last_barrier=True, drop=0.2)
+    plan.compression = TWO_BIT if seed % 2 else ""
+    first = 2.0 + (seed * 7 % 10) * 0.8
+    plan.faults = [
+        Fault("kill", "server", first, (seed % 11) / 11),
+        Fault("kill", "server", first + 7.0, (seed % 7) / 7),
+    ]
+    return plan
+
+
+def backup_records_without_their_members(patch: Patch) -> None:
+    def count(chunk: Any, entry: Any) -> None:
+        if isinstance(chunk.ledger, SyncLedger):
+            chunk.ledger.last_closed = entry.round
+
+    patch.setattr(replica, "_count", count)
+
+
+def jump_without_closing_what_nobody_fills(patch: Patch) -> None:
+    patch.setattr(BackupLedger, "may_come", lambda self, rank, round_, away: True)
+
+
+def jump_while_somebody_stands_still(patch: Patch) -> None:
+    patch.setattr(ServerCore, "_on_resting", lambda self, sender, message, now: [])
+
+
+def keep_what_was_dropped_out_of_the_residual(patch: Patch) -> None:
+    real = WorkerCore._backed_up
+
+    def backed_up(self: Any, chunk: Any, *rest: Any) -> None:
+        feedback, chunk.feedback = chunk.feedback, None
+        real(self, chunk, *rest)
+        chunk.feedback = feedback
+
+    patch.setattr(WorkerCore, "_backed_up", backed_up)
+
+
 # ---- workers -----------------------------------------------------------------------------------
 
 
@@ -166,7 +215,11 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
     (a_learner_is_a_replica_at_once, drawn, 39),
     (read_before_catching_up_ends, two_losses, 0),
     (records_without_their_members, drawn, 50),
-    (keep_what_a_dead_incarnation_contributed, drawn, 0),
+    (backup_records_without_their_members, with_backups, 0),
+    (keep_what_was_dropped_out_of_the_residual, with_backups, 0),
+    (jump_while_somebody_stands_still, with_backups, 0),
+    (jump_without_closing_what_nobody_fills, with_backups, 0),
+    (keep_what_a_dead_incarnation_contributed, drawn, 200),
     (an_exit_names_a_rank, drawn, 60),
     (recovery_forgets_elections, drawn, 280),
     (recovery_begins_with_no_incarnations, drawn, 40),
@@ -189,7 +242,7 @@ def test_a_mutation_is_caught(
     pytest.fail("no seed noticed")
 
 
-@pytest.mark.parametrize("plan", [two_losses, apart_by_one], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("plan", [two_losses, apart_by_one, with_backups], ids=lambda f: f.__name__)
 def test_the_directed_plans_are_clean_without_a_mutation(plan: Callable[[int], Plan]) -> None:
     for seed in range(8):
         Simulation(seed, plan(seed)).run()

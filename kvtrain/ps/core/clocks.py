@@ -44,7 +44,9 @@ def mode(name: str, staleness: int | None = None) -> str:
 
 def is_sync(consistency: str, default: bool) -> bool:
     """Whether a key closes rounds; `default` where its entry says nothing."""
-    return default if not consistency else consistency == "sync"
+    if not consistency:
+        return default
+    return consistency == "sync" or consistency.startswith("backup:")
 
 
 def staleness_of(consistency: str) -> int | None:

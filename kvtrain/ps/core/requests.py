@@ -25,6 +25,8 @@ class OpenStoreRequest:
 
     type: str
     sync: bool
+    #: workers that a round may close without; `type` tells the others
+    backups: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class InitRequest:
 class PushRequest:
     """Contribute to the next round of each key; the core copies the arrays.
 
-    Completes when every contribution is committed. An array of None is an empty contribution.
+    Completes when every contribution is committed, with the (chunk, round) of those that were
+    dropped (backup workers), or None. An array of None is an empty contribution.
     With `outs` the new values are written there (one flat, writable array per key) and the
     request is a push-pull in one trip.
     """

@@ -35,6 +35,8 @@ class Part:
     rescale_grad: float | None = None
     hyper: tuple[HyperCommand, ...] = ()
     request: int = 0
+    #: its round has closed without it (backup workers)
+    dropped: bool = False
 
 
 class Standing(enum.Enum):
@@ -65,6 +67,10 @@ class Ledger:
         """Whether this contribution of this incarnation is in a record."""
         last = self.counted.get(node.rank)
         return last is not None and last.incarnation == node.incarnation and round_ <= last.round
+
+    def is_over(self, node: NodeId, round_: Round) -> bool:
+        """Whether it is decided what becomes of this contribution."""
+        return self.has_counted(node, round_)
 
     def _count(self, part: Part) -> None:
         self.counted[part.node.rank] = Counted(part.node.incarnation, part.round)

@@ -134,6 +134,11 @@ class WorkerNode:
         """Servers beside the primary that hold each shard."""
         return self._core.settings.replicas
 
+    @property
+    def on_worker_loss(self) -> str:
+        """What the loss of a worker means in this job."""
+        return self._core.settings.on_worker_loss
+
     def step_of(self, store: int) -> int:
         """This worker's step in a store."""
         return self._core.step_of(store)

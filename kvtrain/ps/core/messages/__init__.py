@@ -64,7 +64,7 @@ from kvtrain.ps.core.messages.launcher import (
     StatusReply,
     StatusRequest,
 )
-from kvtrain.ps.core.messages.modes import Clock, ClockAck, RowPull
+from kvtrain.ps.core.messages.modes import Clock, ClockAck, Resting, RestingKnown, RowPull
 from kvtrain.ps.core.messages.replication import (
     AddInSync,
     CountedRound,
@@ -161,6 +161,8 @@ __all__ = [
     "Released",
     "Replicate",
     "ReplicateAck",
+    "Resting",
+    "RestingKnown",
     "RowPull",
     "SaveCheckpoint",
     "Sealed",

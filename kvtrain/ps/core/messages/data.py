@@ -38,8 +38,11 @@ class Verdict(NamedTuple):
     chunk: ChunkId
     view: Epoch
     round: Round
+    #: False: dropped, its round has closed without it (PROTOCOL R39)
     counted: bool
     version: int
+    #: with backup workers the highest step that has closed on this chunk; else -1
+    closed: int = -1
 
 
 class ChunkRead(NamedTuple):

@@ -22,6 +22,23 @@ class ClockAck(Message):
     """The clock `step` of the receiver is known here."""
 
 
+@message(37, Role.SERVER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resting(Message):
+    """The sender waits at the `n`-th standstill of `store`, all its earlier contributions
+    acknowledged: rounds from `step` on do not wait for it (PROTOCOL R40)."""
+
+    n: int
+
+
+@message(38, Role.WORKER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestingKnown(Message):
+    """The receiver's `n`-th standstill is known here."""
+
+    n: int
+
+
 @message(36, Role.SERVER)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowPull(Message):

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.backup import BackupLedger
 from kvtrain.ps.core.log import Array
 from kvtrain.ps.core.membership import Round
 from kvtrain.ps.core.memory import intact
 from kvtrain.ps.core.rounds import AsyncLedger, Part, SyncLedger
 from kvtrain.ps.core.row_table import StoredRows
-from kvtrain.ps.core.server.cuts import Cuts
+from kvtrain.ps.core.server.standstills import Standstills
 from kvtrain.ps.core.server.state import Chunk, Shard, Stage
 from kvtrain.ps.core.store import Record, StoredChunk
 
@@ -24,7 +25,7 @@ CHECKED_EVERY = 64
 SMALL = 64 * 1024
 
 
-class Commits(Cuts):
+class Commits(Standstills):
     """From a closed round to its acknowledgements."""
 
     # ---- closing ---------------------------------------------------------------------------
@@ -33,7 +34,9 @@ class Commits(Cuts):
         """Reduce what is complete, one record at a time."""
         ledger = chunk.ledger
         while self._is_settled(chunk) and not chunk.shard.sealed:
-            if isinstance(ledger, SyncLedger):
+            if isinstance(ledger, BackupLedger):
+                parts = self._next_round(chunk, ledger)
+            elif isinstance(ledger, SyncLedger):
                 last = ledger.last_closed
                 parts = ledger.ready(self._live_of(chunk.entry.store))
                 if parts is not None:
@@ -197,8 +200,9 @@ class Commits(Cuts):
             chunk=stored.id,
             view=chunk.shard.view,
             round=part.round,
-            counted=True,
+            counted=not part.dropped,
             version=stored.version,
+            closed=_closed(chunk),
         )
         value = stored.committed(self._may_lend(chunk, part.node)) if part.want else None
         if value is not None and not stored.id.part and not isinstance(chunk.ledger, SyncLedger):
@@ -217,6 +221,14 @@ class Commits(Cuts):
                 held.want = held.want or part.want
                 return
         chunk.late.append(part)
+
+
+def _closed(chunk: Chunk) -> int:
+    """What a worker that was dropped needs to know, to go on after it (R39)."""
+    ledger = chunk.ledger
+    if not isinstance(ledger, BackupLedger) or ledger.last_closed is None:
+        return -1
+    return ledger.last_closed.step
 
 
 def _next_push(ledger: AsyncLedger) -> list[Part] | None:

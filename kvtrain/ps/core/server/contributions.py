@@ -16,6 +16,7 @@ from kvtrain.errors import (
     to_wire,
 )
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.backup import BackupLedger
 from kvtrain.ps.core.codecs import decoded
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import SCHEDULER, NodeId, Round
@@ -82,6 +83,9 @@ class Contributions(Commits):
                 f"key {chunk.entry.spec.name!r}: an async store applies each push by an optimizer, "
                 "and none was set; call kv.set_optimizer(...) before the first push"
             )
+        if isinstance(chunk.ledger, BackupLedger):
+            self._check_backup(chunk, without)
+            self._goes_on(chunk, part)
         if without and self.settings.on_worker_loss == "restart":
             raise JobError(
                 f"key {chunk.entry.spec.name!r}: --on-worker-loss restart needs weights on the "
@@ -101,6 +105,9 @@ class Contributions(Commits):
         if standing is Standing.COUNTED:
             self._answer_again(chunk, part)
             return []
+        if standing is Standing.BEHIND and isinstance(chunk.ledger, BackupLedger):
+            self._too_late(chunk, chunk.ledger, part)
+            return []
         if standing is Standing.BEHIND:
             return self._out_of_step(sender.rank, chunk, given.round, now)
         if standing is Standing.TOO_FAR:
@@ -111,6 +118,28 @@ class Contributions(Commits):
             if skipped is not None:
                 return self._out_of_step(skipped[0], chunk, skipped[1], now)
         return []
+
+    def _check_backup(self, chunk: Chunk, without: bool) -> None:
+        name = chunk.entry.spec.name
+        if without:
+            raise JobError(
+                f"key {name!r}: backup workers need weights on the servers (R27), and the store "
+                "has no optimizer; call kv.set_optimizer(...), or set update_on_kvstore=True"
+            )
+        if self.settings.on_worker_loss == "restart":
+            raise JobError(
+                f"key {name!r}: backup workers and --on-worker-loss restart exclude each other: "
+                "what a worker repeats, a round may have closed without; use shrink"
+            )
+
+    def _too_late(self, chunk: Chunk, ledger: BackupLedger, part: Part) -> None:
+        """Its round has closed without it: it is told once that record is committed (R1, R39)."""
+        if ledger.is_old(part.node, part.round):
+            return
+        part.dropped, part.array = True, None
+        if ledger.drops(part):
+            self._store(chunk.entry.store).dropped[part.node.rank] += 1
+        self._answer_again(chunk, part)
 
     @staticmethod
     def _values(chunk: Chunk, given: m.Contribution, array: Array) -> Array:
@@ -136,6 +165,11 @@ class Contributions(Commits):
             elif chunk.ledger.has_counted(sender, query.round):
                 part = Part(sender, query.round, None, query.want, request=message.request)
                 self._answer_again(chunk, part)
+            elif isinstance(chunk.ledger, BackupLedger) and chunk.ledger.is_over(
+                sender, query.round
+            ):
+                part = Part(sender, query.round, None, query.want, request=message.request)
+                self._too_late(chunk, chunk.ledger, part)
             elif not chunk.ledger.holds(sender, query.round):
                 missing.append(query)
         if missing:

@@ -78,6 +78,8 @@ class ServerCore(Handovers):
                 effects = self._from_worker(sender, message, now, self._on_row_pull)
             case m.Clock():
                 effects = self._from_worker(sender, message, now, self._on_clock)
+            case m.Resting():
+                effects = self._from_worker(sender, message, now, self._on_resting)
             case m.SetOptimizer():
                 effects = self._from_worker(sender, message, now, self._on_set_optimizer)
             case m.StatsRequest():

@@ -13,6 +13,7 @@ from kvtrain.errors import (
     RemoteProtocolError,
 )
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.backup import BackupLedger, backups_of
 from kvtrain.ps.core.clocks import is_sync
 from kvtrain.ps.core.codecs import check_plain
 from kvtrain.ps.core.effects import Effect
@@ -70,7 +71,12 @@ class Keys(Contributions):
     ) -> Chunk:
         self._account.new_weights(entry.store, nbytes)
         rounds = is_sync(entry.spec.consistency, sync)
-        ledger = SyncLedger() if rounds else AsyncLedger(window=self.settings.async_window)
+        backups = backups_of(entry.spec.consistency)
+        ledger: SyncLedger | AsyncLedger
+        if backups:
+            ledger = BackupLedger(backups=backups)
+        else:
+            ledger = SyncLedger() if rounds else AsyncLedger(window=self.settings.async_window)
         name: str | int = int(entry.spec.name) if entry.spec.numeric else entry.spec.name
         stored: StoredChunk
         if entry.row_parts:

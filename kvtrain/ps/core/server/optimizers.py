@@ -122,6 +122,7 @@ class OptimizersAndStats(Keys):
             **store.counters,
             "rows_held": sum(c.stored.held for c in keys if isinstance(c.stored, StoredRows)),
             **self._account.to_plain(),
+            "dropped": {str(rank): n for rank, n in sorted(store.dropped.items())},
             "staleness": store.staleness.to_plain(),
             "lead": store.lead.to_plain(),
         }

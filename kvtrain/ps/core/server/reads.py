@@ -64,9 +64,7 @@ class Reads(ServerState):
 
     def _read(self, chunk: Chunk, reader: Reader) -> None:
         stored, entry = chunk.stored, chunk.entry
-        too_early = reader.after.step >= 0 and not chunk.ledger.has_counted(
-            reader.node, reader.after
-        )
+        too_early = reader.after.step >= 0 and not chunk.ledger.is_over(reader.node, reader.after)
         if too_early or not self._is_settled(chunk):
             known = any(
                 r.node == reader.node and r.request == reader.request for r in chunk.readers

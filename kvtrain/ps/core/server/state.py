@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from kvtrain.errors import (
     to_wire,
 )
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.backup import BackupLedger
 from kvtrain.ps.core.clocks import NO_GATE, Clocks, Histogram
 from kvtrain.ps.core.delivery import Outbox
 from kvtrain.ps.core.effects import Effect, Send
@@ -142,6 +144,11 @@ class Store:
         )
     )
     clocks: Clocks = field(default_factory=Clocks)
+    #: rank -> contributions that came after their round had closed (backup workers)
+    dropped: Counter[int] = field(default_factory=Counter)
+    #: who stands still, from which step on, and everybody's last standstill
+    resting: dict[NodeId, int] = field(default_factory=dict)
+    standstills: dict[NodeId, int] = field(default_factory=dict)
     #: reads that wait for clocks, by (reader, request, chunk)
     gated: dict[tuple[NodeId, int, ChunkId], tuple[Chunk, Reader]] = field(default_factory=dict)
     #: pushes of others between a worker's read and its push, for keys that close no rounds
@@ -277,7 +284,7 @@ class ServerState:
     def _may_lend(self, chunk: Chunk, reader: NodeId) -> bool:
         """Whether `chunk` changes only after this reader's next contribution (R36, R38)."""
         ledger = chunk.ledger
-        if not isinstance(ledger, SyncLedger):
+        if not isinstance(ledger, SyncLedger) or isinstance(ledger, BackupLedger):
             return False
         closed = ledger.last_closed
         return reader.rank in self._live_of(chunk.entry.store)(closed.step if closed else 0)

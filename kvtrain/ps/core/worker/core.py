@@ -75,6 +75,8 @@ class WorkerCore(JoiningAndEnding):
                 return self._part_done(message.request, ("optimizer", sender))
             case m.ClockAck():
                 return self._on_clock_ack(sender, message)
+            case m.RestingKnown():
+                return self._on_resting_known(sender, message)
             case m.StatsReply():
                 return self._on_stats_reply(sender, message)
             case m.StatesRead():
@@ -82,6 +84,7 @@ class WorkerCore(JoiningAndEnding):
             case m.StatesWritten():
                 return self._on_states_written(sender, message)
             case m.CheckpointSaved():
+                self._go_on()
                 return self._answered(("save", message.request), message.request, message.path)
             case m.LeaveAck():
                 stopped = Send(SCHEDULER, m.Stopped(epoch=message.epoch))

@@ -10,6 +10,7 @@ from kvtrain.errors import (
 )
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
+from kvtrain.ps.core.backup import backups_of
 from kvtrain.ps.core.clocks import staleness_of
 from kvtrain.ps.core.codecs import feedback_for
 from kvtrain.ps.core.effects import Effect, Send
@@ -26,7 +27,8 @@ class StoresAndKeys(WorkerState):
 
     def _open_store(self, number: int, request: r.OpenStoreRequest, now: float) -> list[Effect]:
         ordinal = len(self._stores)
-        self._stores.append(Store(sync=request.sync, resumed=self.resume is not None))
+        store = Store(sync=request.sync, resumed=self.resume is not None, backups=request.backups)
+        self._stores.append(store)
         message = m.OpenStore(
             store=ordinal, request=number, epoch=self.epoch, type=request.type, sync=request.sync
         )
@@ -70,6 +72,7 @@ class StoresAndKeys(WorkerState):
         for entry in message.entries:
             store.entries[entry.spec.name] = entry
             store.bounded = store.bounded or staleness_of(entry.spec.consistency) is not None
+            store.backups = max(store.backups, backups_of(entry.spec.consistency))
             for chunk_id in entry:
                 self._chunks[chunk_id] = ClientChunk(chunk_id, entry, feedback=feedback_for(entry))
         # a successor's clock begins where it goes on: nobody may wait for its first step (R42)

@@ -81,13 +81,19 @@ class Pushes(TellsClocks):
 
     def _queue(self, chunk: ClientChunk, posted: Posted, packer: Packer, now: float) -> None:
         """Queue a contribution, and send it if its turn has come."""
-        self._stores[chunk.entry.store].resumed = False
+        store = self._stores[chunk.entry.store]
+        store.resumed = False
+        if store.resting is not None:
+            self._go_on()
         chunk.last = posted.round
-        self._stores[chunk.entry.store].clock.pushed(posted.step)
+        store.clock.pushed(posted.step)
         self._requests[posted.request].parts.add((chunk.id, posted.round))
         self._busy.add(chunk.id)
         chunk.queue.append(posted)
         self._send_queued(chunk, packer, now)
+
+    def _go_on(self) -> None:
+        raise NotImplementedError
 
     def _send_queued(self, chunk: ClientChunk, packer: Packer, now: float) -> None:
         sync = self._stores[chunk.entry.store].is_sync(chunk.entry)
@@ -151,7 +157,9 @@ class Pushes(TellsClocks):
                 posted.kept.acknowledged()
             if posted.read:
                 effects += self._read_done(posted.read, chunk)
-            for command in posted.hyper:
+            if verdict.closed >= 0 or not verdict.counted:
+                self._backed_up(chunk, posted, verdict)
+            for command in posted.hyper if verdict.counted else ():
                 chunk.hyper_known = max(chunk.hyper_known, command.number)
             self._send_queued(chunk, packer, now)
             if not chunk.busy():
@@ -167,6 +175,19 @@ class Pushes(TellsClocks):
         if self._after_drain:
             effects += self._drained(now)
         return effects
+
+    def _backed_up(self, chunk: ClientChunk, posted: Posted, verdict: m.Verdict) -> None:
+        """What closed meanwhile; what was dropped belongs to the residual again (R39)."""
+        store = self._stores[chunk.entry.store]
+        store.closed = max(store.closed, verdict.closed)
+        if verdict.counted:
+            return
+        store.was_dropped = True
+        if chunk.feedback is not None and posted.array is not None:
+            chunk.feedback.give_back(posted.array)
+        open_ = self._requests.get(posted.request)
+        if open_ is not None:
+            open_.value = (*(open_.value or ()), (chunk.id, posted.round))
 
     def _read_done(self, number: int, chunk: ClientChunk) -> list[Effect]:
         """A chunk that a pull wanted has come."""

@@ -33,7 +33,7 @@ class Routing(States):
         self._outbox.forget(
             lambda key: isinstance(key, tuple) and key[0] == "clock" and key[1] not in here
         )
-        effects = self._tell_clocks_again(now)
+        effects = self._tell_clocks_again(now) + self._tell_rests_again(now)
         if before.shards == table.shards:
             return effects
         effects += self._send_again_where_it_moved(before, now)

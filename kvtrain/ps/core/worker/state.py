@@ -54,11 +54,23 @@ class Store:
     resumed: bool = False
     #: some key has bounded staleness, so the clock is told
     bounded: bool = False
+    #: workers that a round may close without
+    backups: int = 0
+    #: the highest step that has closed in any reply of this step, and whether one said dropped
+    closed: int = -1
+    was_dropped: bool = False
+    #: standstills so far, and since when this worker stands still
+    standstills: int = 0
+    resting: int | None = None
     clock: OwnClock = field(default_factory=OwnClock)
 
     def news_for(self, known: int) -> tuple[m.HyperCommand, ...]:
         """Commands after number `known`."""
         return tuple(c for c in self.hyper.values() if c.number > known)
+
+    def next_step(self) -> int:
+        """The step after this one; who was dropped jumps, else it stays late for ever (R39)."""
+        return max(self.step, self.closed if self.was_dropped else -1) + 1
 
     def is_sync(self, entry: KeyEntry) -> bool:
         """Whether a key closes rounds."""

@@ -7,10 +7,10 @@ from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.membership import NodeId, StoreClock
-from kvtrain.ps.core.worker.rows import RowRequests
+from kvtrain.ps.core.worker.standstills import Standstills
 
 
-class Together(RowRequests):
+class Together(Standstills):
     """Requests that concern the whole store."""
 
     def _barrier(self, number: int, request: r.BarrierRequest, now: float) -> list[Effect]:
@@ -19,18 +19,22 @@ class Together(RowRequests):
         store = self._stores[request.store]
         if store.resumed:
             return self._done(number)  # those who were there have passed it (R48)
-        message = m.Barrier(store=request.store, step=store.step, request=number, n=store.barriers)
+        # workers that jump are in steps of different numbers: their barriers are counted
+        clock = 0 if store.backups else store.step
+        message = m.Barrier(store=request.store, step=clock, request=number, n=store.barriers)
         store.barriers += 1
 
         def then(at: float) -> list[Effect]:
-            return self._ask_scheduler("barrier", number, message, at)
+            asked = self._ask_scheduler("barrier", number, message, at)
+            return asked + self._rest(number, at)
 
-        return self._when_drained(request.store, then, now, free_only=True)
+        return self._when_drained(request.store, then, now, free_only=not store.backups)
 
     def _on_released(self, message: m.Released) -> list[Effect]:
         """Everybody arrived; who has passed can prove it to another scheduler (R48)."""
         if ("barrier", message.request) in self._outbox and message.store < len(self._stores):
             self._stores[message.store].passed = (message.step, message.n)
+            self._go_on()
         return self._answered(("barrier", message.request), message.request)
 
     def _set_optimizer(
@@ -61,10 +65,22 @@ class Together(RowRequests):
 
     def _tick(self, number: int, request: r.TickRequest, now: float) -> list[Effect]:
         store = self._stores[request.store]
-        store.step += 1
+        if not store.backups:
+            return self._end_step(number, request.store, now)
+        # what the next step is, the replies of this one say
+        return self._when_drained(
+            request.store, lambda at: self._end_step(number, request.store, at), now
+        )
+
+    def _end_step(self, number: int, ordinal: int, now: float) -> list[Effect]:
+        store = self._stores[ordinal]
+        store.step, store.closed, store.was_dropped = store.next_step(), -1, False
         store.pushed.clear()
-        store.barriers = 0
-        return [*self._tell_clock(request.store, now), *self._done(number)]
+        if store.backups:
+            self._go_on()
+        else:
+            store.barriers = 0
+        return [*self._tell_clock(ordinal, now), *self._done(number)]
 
     def _save_checkpoint(
         self, number: int, request: r.SaveCheckpointRequest, now: float
@@ -76,7 +92,7 @@ class Together(RowRequests):
             message = m.SaveCheckpoint(
                 request=number, epoch=self.epoch, directory=request.directory, clocks=clocks
             )
-            return self._ask_scheduler("save", number, message, at)
+            return self._ask_scheduler("save", number, message, at) + self._rest(number, at)
 
         return self._when_drained(None, then, now)
 
