@@ -25,7 +25,6 @@ class Standstills(RowRequests):
 
     def _rest_in(self, number: int, request: int) -> Callable[[float], list[Effect]]:
         def then(now: float) -> list[Effect]:
-            store = self._stores[number]
             return self._begin_rest(number, now) if request in self._requests else []
 
         return then
