@@ -36,8 +36,7 @@ class KVStore(KVStoreBase, ABC):
         self._updater: Any = None
         self._numeric: bool | None = None
         self._codec: compression.Compressor | None = None
-        self._consistency = Consistency("")
-        self._steps = 0
+        self._consistency, self._steps = Consistency(""), 0
         #: names of the keys that were initialised
         self._names: list[str] = []
 

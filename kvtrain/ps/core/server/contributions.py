@@ -61,7 +61,7 @@ class Contributions(Commits):
         now: float,
     ) -> list[Effect]:
         # a repeat is answered without a look at its bytes: its slot may hold others by now (R34)
-        repeat = given.empty or chunk.ledger.has_counted(sender, given.round)
+        repeat = given.empty or chunk.ledger.is_over(sender, given.round)
         try:
             values = None if repeat else self._values(chunk, given, array)
         except KVTrainError:
