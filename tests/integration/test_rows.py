@@ -121,6 +121,39 @@ def test_a_table_of_two_hundred_million_rows(run_base: Path, tmp_path: Path) -> 
     assert 50_000 < int(result.lines("worker-0")[0]) < 500_000, "the dense table: 12,800,000 KiB"
 
 
+def test_rows_that_arise_count_and_are_refused_beyond_the_limit(
+    run_base: Path, tmp_path: Path
+) -> None:
+    script = write(
+        tmp_path,
+        """
+        import numpy as np
+        shape = (10**9, 16)
+        kv = mx.kv.create("dist_sync")
+        kv.set_optimizer(mx.optimizer.SGD(learning_rate=0.5, momentum=0.9))
+        kv.init_row_sparse("big", shape, seed=3)
+        def push(first, count):
+            ids = np.arange(first, first + 7 * count, 7)
+            rows = np.ones((count, 16), "f4")
+            kv.push("big", nd.sparse.row_sparse_array((rows, ids), shape=shape))
+            kv.row_sparse_pull("big", out=nd.sparse.zeros("row_sparse", shape),
+                               row_ids=nd.array(ids[:1], dtype="int64"))
+            mx.nd.waitall()
+        push(5, 1000)
+        push(5, 1000)
+        [s] = kv.stats()
+        kinds = ("weights", "state", "contributions", "kept")
+        print(*(s["memory_" + kind] for kind in kinds), flush=True)
+        push(5 * 10**8, 10_000)
+        """,
+    )
+    result = launch(run_base, "-n", "1", "-s", "1", "--server-memory", "1M", script)
+    assert result.code == 1
+    # 1,000 rows of 16, as much momentum, and a table of 2,048 numbers and places
+    assert result.lines("worker-0") == [f"64000 64000 0 {2048 * 16}"]
+    assert "ServerMemoryExceeded: server-0: with rows of key 'big' it needs" in result.err
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

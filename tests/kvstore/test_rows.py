@@ -11,8 +11,11 @@ import kvtrain as mx
 from kvtrain import nd
 from kvtrain.errors import ConfigError, KeyAlreadyInitialized, KeyMismatch
 from kvtrain.kernels import xp
+from kvtrain.optimizer import Optimizer
 from kvtrain.ps.core.row_index import RowIndex
+from kvtrain.ps.core.row_table import KeptRows, make_rows
 from kvtrain.ps.core.rows import RowInitializer, deal, pack, unpack
+from kvtrain.ps.core.shards import ChunkId, KeySpec, make_entry
 
 SHAPE = (6, 2)
 
@@ -263,3 +266,39 @@ def test_tables_that_cannot_be() -> None:
     kv.set_optimizer(mx.optimizer.SGD(lazy_update=False))
     with pytest.raises(ConfigError, match="use sgd, adam, adagrad or ftrl"):
         kv.push("t", sparse([1], shape=(5, 2)))
+
+
+def test_memory_of_a_table_and_of_what_is_kept_of_it() -> None:
+    spec = KeySpec("t", False, (10**12, 4), "float32", "row_sparse", initializer="")
+    entry = make_entry(0, 0, spec, 1 << 20, 0)
+    none = pack(np.empty(0, np.int64), np.empty((0, 4), np.float32))
+    table = make_rows(entry, ChunkId(0, 0), "t", none)
+    sgd = Optimizer.create_optimizer("sgd", learning_rate=1.0)
+    assert table.memory() == (0, 1024 * 16)
+
+    def change(*ids: int) -> None:
+        numbers = np.array(ids, np.int64)
+        rows = np.ones((len(ids), 4), np.float32)
+        rows_then, kept_then = table.memory()
+        grows, keeps = table.growth(numbers, table.kept is not None)
+        table.about_to_change(numbers)
+        places = table.places(numbers, sgd.state_arrays)
+        table._weight[places] += rows
+        assert table.memory()[0] == rows_then + grows
+        assert keeps >= table.memory()[1] - kept_then - 16384  # an index begins with room
+
+    change(5, 10**11)
+    assert table.memory() == (32, 16384)
+    table.keep_from_here()
+    change(5, 7)
+    change(7, 10**11)
+    assert table.memory() == (48, 16384 + 16384 + 48)
+    ids = np.array([5, 7, 9, 10**11])
+    assert table.before_step(ids).reshape(4, 4)[:, 0].tolist() == [1, 0, 0, 1]
+    assert table.read(ids).reshape(4, 4)[:, 0].tolist() == [2, 2, 0, 2]
+    copied = KeptRows.of_image(table.kept.image() if table.kept else [], 4)
+    flat = table.read(ids)
+    copied.put_into(ids, flat.reshape(4, 4))
+    assert flat.tobytes() == table.before_step(ids).tobytes()
+    table.keep_from_here()
+    assert table.before_step(ids).tobytes() == table.read(ids).tobytes()

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+#: bytes that an index takes for a row at least: it is at most half full
+NUMBER = 32
 
 
 class RowIndex:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kvtrain.errors import LocalProtocolError
 from kvtrain.kernels import xp
-from kvtrain.ps.core.row_index import RowIndex
+from kvtrain.ps.core.row_index import NUMBER, RowIndex
 from kvtrain.ps.core.rows import RowInitializer, row_width, rows_in, unpack
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.store import StoredChunk
@@ -90,6 +90,22 @@ class StoredRows(StoredChunk):
     def width(self) -> int:
         """Elements of a row."""
         return int(self._weight.shape[1])
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes of the rows that are there; bytes of their numbers and of rows that are kept."""
+        numbers = 0 if self.index is None else self.index.nbytes
+        kept = 0 if self.kept is None else self.kept.nbytes
+        return self.held * self._row_bytes, numbers + kept
+
+    def growth(self, ids: Array, restart: bool) -> tuple[int, int]:
+        """By how much :meth:`memory` grows at most with a change of these rows."""
+        new = 0 if self.index is None else int((self.index.find(ids) < 0).sum())
+        kept = len(ids) if restart else 0
+        return new * self._row_bytes, new * NUMBER + kept * (self._row_bytes + NUMBER)
+
+    @property
+    def _row_bytes(self) -> int:
+        return self.width * self.dtype.itemsize
 
     def read(self, ids: Array, out: Array | None = None) -> Array:
         """Committed rows, flat (in `out`); rows that have not arisen are drawn and not kept."""

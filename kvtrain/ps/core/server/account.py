@@ -2,7 +2,8 @@
 """What a server's memory holds, counted, and the limit that it keeps (``--server-memory``).
 
 A server holds its weights, the optimizer's state, and at most one contribution per worker and
-chunk. Contributions that are read in a worker's own memory take none here.
+chunk. Contributions that are read in a worker's own memory take none here. With restart it keeps
+the weights from before the last step, and of tables whose rows arise it knows their numbers.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Account:
         #: bytes of optimizer state, foreseen from the day the optimizer is set
         self.state = 0
         self.held = 0
+        #: weights of before (restart), and numbers of rows
+        self.kept = 0
         self.most = 0
         #: store -> bytes of its weights here, and bytes of state per byte of weight
         self._stores: dict[int, int] = {}
@@ -39,20 +42,29 @@ class Account:
     @property
     def total(self) -> int:
         """Bytes of everything."""
-        return self.weights + self.state + self.held
+        return self.weights + self.state + self.held + self.kept
 
-    def new_weights(self, store: int, nbytes: int) -> None:
+    def new_weights(self, store: int, nbytes: int, kept: int = 0) -> None:
         """A chunk comes into being; ServerMemoryExceeded if there is no room for it."""
-        state = int(nbytes * self._ratios.get(store, 0.0))
-        self._check(nbytes, state, 0, "a new key")
-        self._stores[store] = self._stores.get(store, 0) + nbytes
-        self._add(nbytes, state, 0)
+        self.check(store, nbytes, kept, "a new key")
+        self.changed(store, nbytes, kept)
 
-    def gone(self, store: int, nbytes: int, ledger: SyncLedger | AsyncLedger) -> None:
+    def check(self, store: int, nbytes: int, kept: int, what: str) -> None:
+        """ServerMemoryExceeded unless there is room for more weights and what is kept of them."""
+        self._check(nbytes, int(nbytes * self._ratios.get(store, 0.0)), 0, what, kept)
+
+    def changed(self, store: int, nbytes: int, kept: int) -> None:
+        """Chunks of a store take so much more (less) than before."""
+        before = self._stores.get(store, 0)
+        ratio = self._ratios.get(store, 0.0)
+        self._stores[store] = before + nbytes
+        self.kept += kept
+        self._add(nbytes, int((before + nbytes) * ratio) - int(before * ratio), 0)
+
+    def gone(self, store: int, nbytes: int, kept: int, ledger: SyncLedger | AsyncLedger) -> None:
         """A chunk is held here no more, nor what was contributed to it."""
-        self._stores[store] -= nbytes
-        held = sum(map(private, ledger.arrays()))
-        self._add(-nbytes, -int(nbytes * self._ratios.get(store, 0.0)), -held)
+        self.changed(store, -nbytes, -kept)
+        self._add(0, 0, -sum(map(private, ledger.arrays())))
 
     def new_optimizer(self, store: int, optimizer: BlockOptimizer) -> None:
         """An optimizer with states of its own; ServerMemoryExceeded if they have no room."""
@@ -75,13 +87,14 @@ class Account:
         """A contribution is in a record, or was not kept after all."""
         self.held -= private(array)
 
-    def _check(self, weights: int, state: int, held: int, what: str) -> None:
-        wanted = self.total + weights + state + held
+    def _check(self, weights: int, state: int, held: int, what: str, kept: int = 0) -> None:
+        wanted = self.total + weights + state + held + kept
         if self.limit and wanted > self.limit:
             raise ServerMemoryExceeded(
                 f"{self.name}: with {what} it needs {wanted:,} bytes, the limit is "
                 f"{self.limit:,} (weights {self.weights + weights:,}, optimizer state "
-                f"{self.state + state:,}, contributions {self.held + held:,}); raise "
+                f"{self.state + state:,}, contributions {self.held + held:,}, kept for restart "
+                f"and numbers of rows {self.kept + kept:,}); raise "
                 "--server-memory or start more servers (-s)"
             )
 
@@ -101,6 +114,7 @@ class Account:
             "memory_weights": self.weights,
             "memory_state": self.state,
             "memory_contributions": self.held,
+            "memory_kept": self.kept,
             "memory_most": self.most,
             "memory_limit": self.limit,
         }

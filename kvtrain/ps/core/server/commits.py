@@ -72,6 +72,7 @@ class Commits(Standstills):
         else:
             at = schedule_at(isinstance(chunk.ledger, SyncLedger), parts[0].round)
             arithmetic.update(stored, arrays, scales, optimizers, at)
+        self._recount(chunk)
         if not all([intact(array) for array in given]):
             self._spoiled(chunk)
             return

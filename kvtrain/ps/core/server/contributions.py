@@ -24,7 +24,7 @@ from kvtrain.ps.core.memory import intact
 from kvtrain.ps.core.rounds import AsyncLedger, Part, Standing, SyncLedger
 from kvtrain.ps.core.row_arithmetic import check_lazy
 from kvtrain.ps.core.row_table import StoredRows
-from kvtrain.ps.core.rows import check_packed
+from kvtrain.ps.core.rows import check_packed, unpack
 from kvtrain.ps.core.server.commits import Commits
 from kvtrain.ps.core.server.state import Chunk, Store
 
@@ -91,6 +91,11 @@ class Contributions(Commits):
                 f"key {chunk.entry.spec.name!r}: --on-worker-loss restart needs weights on the "
                 "servers, and the store has no optimizer; set update_on_kvstore=True"
             )
+        if self._account.limit and part.array is not None and isinstance(chunk.stored, StoredRows):
+            ids, _ = unpack(np.asarray(part.array), chunk.stored.width, chunk.stored.dtype)
+            keeps = self._keeps and isinstance(chunk.ledger, SyncLedger)
+            more = chunk.stored.growth(ids, keeps)
+            self._account.check(message.store, *more, f"rows of key {chunk.entry.spec.name!r}")
         self._account.hold(part.array)
         standing = chunk.ledger.accept(part, now)
         if standing is not Standing.NEW:

@@ -162,3 +162,6 @@ class ServerCore(Handovers):
         ledgers = [chunk.ledger for chunk in self._chunks.values()]
         held = sum(private(array) for ledger in ledgers for array in ledger.arrays())
         assert self._account.held == held, "contributions are not counted right"
+        chunks = self._chunks.values()
+        assert self._account.weights == sum(c.nbytes for c in chunks), "weights are not counted"
+        assert self._account.kept == sum(c.kept_bytes for c in chunks), "rows are not counted"

@@ -69,8 +69,9 @@ class Keys(Contributions):
     def _make_chunk(
         self, chunk_id: ChunkId, entry: KeyEntry, sync: bool, array: Array, nbytes: int
     ) -> Chunk:
-        self._account.new_weights(entry.store, nbytes)
         rounds = is_sync(entry.spec.consistency, sync)
+        kept = nbytes if self._keeps and rounds and not entry.row_parts else 0
+        self._account.new_weights(entry.store, nbytes, kept)
         backups = backups_of(entry.spec.consistency)
         ledger: SyncLedger | AsyncLedger
         if backups:
@@ -90,7 +91,8 @@ class Keys(Contributions):
         shard = self._shard_of(entry, chunk_id)
         shard.chunks.add(chunk_id)
         self._entries[entry.id] = entry
-        chunk = self._chunks[chunk_id] = Chunk(stored, entry, shard, ledger, nbytes)
+        chunk = self._chunks[chunk_id] = Chunk(stored, entry, shard, ledger, nbytes, kept)
+        self._recount(chunk)
         return chunk
 
     def _made(self, chunk: Chunk) -> None:

@@ -179,6 +179,7 @@ class Learners(Replica):
             stored.kept = KeptRows.of_image(kept, stored.width)
         elif kept:
             chunk.kept = kept[0].copy()
+        self._recount(chunk)
         stored.optimizer_number = given.optimizer_number
         stored.base_version = given.base_version
         stored.hyper = {value.name: value.value for value in given.hyper}

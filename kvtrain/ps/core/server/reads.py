@@ -125,9 +125,14 @@ class Reads(ServerState):
             return False
         return ledger.last_closed.step >= cut
 
+    @property
+    def _keeps(self) -> bool:
+        """Whether weights from before the last step are kept at all."""
+        return self.settings.on_worker_loss == "restart"
+
     def _keep(self, chunk: Chunk, last: Round | None, round_: Round) -> None:
         """The first round of a step is about to change the weights (R25)."""
-        if self.settings.on_worker_loss != "restart":
+        if not self._keeps:
             return
         if last is not None and round_.step <= last.step:
             return

@@ -119,6 +119,7 @@ class Replica(Restoring):
             at = schedule_at(entry.sync, entry.round)
             scales = [entry.rescale_grad] * len(arrays)
             self._arithmetic_of(stored).update(stored, arrays, scales, optimizers, at)
+        self._recount(chunk)
         record = Record(
             store=entry.store,
             chunk=stored.id,

@@ -64,6 +64,7 @@ class Restoring(OptimizerStates):
         stored = chunk.stored
         stored.version = saved.version
         stored.restore(saved.arrays, saved.image)
+        self._recount(chunk)
         hyper = saved.extra.get("hyper", {})
         stored.hyper = {str(name): float(value) for name, value in hyper.items()}
         if saved.extra.get("optimizer_number"):

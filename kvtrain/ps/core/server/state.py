@@ -36,6 +36,7 @@ from kvtrain.ps.core.memory import HeapMemory, Memory, Slot
 from kvtrain.ps.core.replies import Replies
 from kvtrain.ps.core.rounds import AsyncLedger, Part, SyncLedger
 from kvtrain.ps.core.row_arithmetic import RowArithmetic
+from kvtrain.ps.core.row_table import StoredRows
 from kvtrain.ps.core.server.account import Account
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
@@ -71,8 +72,9 @@ class Chunk:
     entry: KeyEntry
     shard: Shard
     ledger: SyncLedger | AsyncLedger
-    #: bytes that are counted for it
+    #: bytes that are counted for its weights, and for what is kept beside them
     nbytes: int
+    kept_bytes: int = 0
     readers: list[Reader] = field(default_factory=list)
     #: rank -> the version that it read last, its own pushes since included
     read_by: dict[int, int] = field(default_factory=dict)
@@ -280,6 +282,14 @@ class ServerState:
             return found
 
         return live
+
+    def _recount(self, chunk: Chunk) -> None:
+        """Rows of a table have arisen, or are kept."""
+        stored = chunk.stored
+        if isinstance(stored, StoredRows):
+            nbytes, kept = stored.memory()
+            self._account.changed(chunk.entry.store, nbytes - chunk.nbytes, kept - chunk.kept_bytes)
+            chunk.nbytes, chunk.kept_bytes = nbytes, kept
 
     def _may_lend(self, chunk: Chunk, reader: NodeId) -> bool:
         """Whether `chunk` changes only after this reader's next contribution (R36, R38)."""

@@ -146,6 +146,7 @@ class OptimizerStates(OptimizersAndStats):
         stored, optimizers = chunk.stored, self._states_optimizers(chunk)
         if isinstance(stored, StoredRows):
             stored.put_states(arrays[0], arrays[1:], optimizers.under({}))
+            self._recount(chunk)
         else:
             fresh = _fresh(chunk, optimizers)
             for ours, theirs in zip(fresh, arrays, strict=False):

@@ -156,7 +156,7 @@ class Tables(Learners):
         for chunk_id in shard.chunks:
             chunk = self._chunks.pop(chunk_id)
             self._open.discard(chunk_id)
-            self._account.gone(chunk.entry.store, chunk.nbytes, chunk.ledger)
+            self._account.gone(chunk.entry.store, chunk.nbytes, chunk.kept_bytes, chunk.ledger)
             if chunk.stored.slot is not None:
                 self._memory.give(chunk.stored.slot)
         for store in self._stores.values():
