@@ -90,6 +90,10 @@ class OperatorError(KVTrainError, ValueError):
     """An operator got a wrong shape, dtype, context or attribute."""
 
 
+class DTypeError(OperatorError, TypeError):
+    """A dtype that arrays cannot have."""
+
+
 class NotSupportedForSparseNDArray(KVTrainError, NotImplementedError):
     """Only dense arrays can do this; ``tostype('default')`` makes one."""
 

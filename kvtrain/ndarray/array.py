@@ -20,6 +20,7 @@ from kvtrain.context import Context, usable
 from kvtrain.errors import AutogradError, OperatorError
 from kvtrain.kernels.stored import dense
 from kvtrain.ndarray.storage import Loan, Storage
+from kvtrain.ops.attribute import dtype_of
 from kvtrain.ops.shape import reshape_to
 
 Array = np.ndarray[Any, Any]
@@ -217,9 +218,7 @@ class NDArray:
         return id(self)
 
     def __len__(self) -> int:
-        if not self._raw.ndim:
-            raise TypeError("len() of an array without dimensions")
-        return self._raw.shape[0]
+        return len(self._raw)
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape))
@@ -304,9 +303,9 @@ class NDArray:
 
     def astype(self, dtype: Any, copy: bool = True) -> NDArray:
         """The values in another dtype; without `copy`, itself if it has that dtype."""
-        if not copy and np.dtype(dtype) == self._raw.dtype:
-            return self
-        return self._cast(np.dtype(dtype).name)  # type: ignore[attr-defined, no-any-return]
+        kind = dtype_of(dtype, "astype")
+        same = not copy and kind == self._raw.dtype
+        return self if same else self._cast(kind.name)  # type: ignore[attr-defined, no-any-return]
 
     def as_nd_ndarray(self) -> NDArray:
         """Itself."""

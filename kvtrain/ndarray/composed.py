@@ -14,6 +14,7 @@ from kvtrain.ndarray import random
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.invoke import invoke
 from kvtrain.ndarray.namespace import call
+from kvtrain.ops.attribute import Shape, declared
 from kvtrain.ops.registry import find
 
 
@@ -53,11 +54,12 @@ def add_n(*args: NDArray, out: Any = None, **kwargs: Any) -> Any:
     return total if out is None else total.copyto(out)
 
 
+@declared
 def Dropout(
     data: NDArray,
     p: float = 0.5,
     mode: str = "training",
-    axes: Any = (),
+    axes: Shape = (),
     out: Any = None,
     **kw: Any,
 ) -> NDArray:
@@ -76,6 +78,7 @@ def Dropout(
     return result if out is None else result.copyto(out)
 
 
+@declared
 def BatchNorm(
     data: NDArray,
     gamma: NDArray,
@@ -141,6 +144,7 @@ def BatchNormWithReLU(*args: Any, **kwargs: Any) -> Any:
     return [positive, *made[1:]] if isinstance(made, list) else positive
 
 
+@declared
 def RNN(
     data: NDArray,
     parameters: NDArray,
@@ -227,11 +231,15 @@ def log_sigmoid(data: NDArray) -> NDArray:
     return result
 
 
+@declared
 def split_v2(
     ary: NDArray, indices_or_sections: Any, axis: int = 0, squeeze_axis: bool = False
 ) -> Any:
     """Parts along `axis`: a number of equal ones, or cut before the given positions."""
     size = ary.shape[axis]
+    if isinstance(indices_or_sections, str):
+        shown = f"indices_or_sections={indices_or_sections!r}"
+        raise OperatorError(f"split_v2: {shown}; an integer or a tuple is needed")
     if isinstance(indices_or_sections, int):
         if size % indices_or_sections:
             raise OperatorError(f"split_v2: {size} is not a multiple of {indices_or_sections}")

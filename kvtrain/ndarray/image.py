@@ -12,6 +12,7 @@ from kvtrain import generators
 from kvtrain.errors import OperatorError
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.invoke import invoke
+from kvtrain.ops.attribute import declared
 from kvtrain.ops.registry import find
 
 
@@ -95,7 +96,7 @@ def random_lighting(data: NDArray, alpha_std: float = 0.05, out: Any = None, **k
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f
+    f.__name__: declared(f)
     for f in (
         random_brightness,
         random_contrast,

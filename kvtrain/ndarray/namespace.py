@@ -24,21 +24,13 @@ _EMPTY = inspect.Parameter.empty
 assert kvtrain.ops is not None
 
 
-def _attribute(name: str, value: Any) -> Any:
-    if name == "dtype" and value is not None and not isinstance(value, str):
-        return np.dtype(value).name
-    if isinstance(value, list):
-        return tuple(value)
-    return value
-
-
 def call(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Sort positional and named arguments into inputs and attributes, then run `op`."""
     out = kwargs.pop("out", None)
     kwargs.pop("name", None)
     ctx = kwargs.pop("ctx", None)
     if isinstance(ctx, str):
-        ctx = Context(*_context_text(ctx))
+        ctx = _context_text(ctx)
     inputs: list[NDArray] = []
     attrs: dict[str, Any] = {}
     names = iter(op.attrs)
@@ -59,7 +51,7 @@ def call(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             name = next(names, None)
             if name is None:
                 raise OperatorError(f"{op.name}: too many arguments")
-            attrs[name] = _attribute(name, value)
+            attrs[name] = op.parsers[name](op.name, name, value)
     for position, name in enumerate(op.inputs):
         bare = name.lstrip("*")
         if bare in kwargs:
@@ -78,7 +70,9 @@ def call(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name not in op.attrs:
             known = ", ".join([*(i.lstrip("*") for i in op.inputs), *op.attrs])
             raise OperatorError(f"{op.name}: unknown argument {name!r}; known: {known}")
-        attrs[name] = _attribute(name, value)
+        attrs[name] = op.parsers[name](op.name, name, value)
+    if len(inputs) == fixed + 1 and not op.variadic and out is None and args[-1] is inputs[-1]:
+        out = inputs.pop()
     if len(inputs) < fixed or (len(inputs) > fixed and not op.variadic):
         raise OperatorError(
             f"{op.name}: takes {fixed} arrays ({', '.join(op.inputs)}), {len(inputs)} given"
@@ -117,9 +111,9 @@ def _check_dtypes(op: Op, inputs: Sequence[NDArray]) -> None:
             )
 
 
-def _context_text(text: str) -> tuple[str, int]:
+def _context_text(text: str) -> Context:
     name, _, number = text.rstrip(")").partition("(")
-    return name, int(number or 0)
+    return Context(name, int(number or 0))
 
 
 def _signature(op: Op, method: bool) -> inspect.Signature:

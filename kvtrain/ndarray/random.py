@@ -20,6 +20,7 @@ from kvtrain.errors import OperatorError
 from kvtrain.generators import seed as seed
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.invoke import invoke
+from kvtrain.ops.attribute import read_number, read_shape
 from kvtrain.ops.registry import find
 
 Array = np.ndarray[Any, Any]
@@ -30,7 +31,10 @@ Draw = Callable[[list[Any], int, bool], Array]
 def _size(shape: Any) -> tuple[int, ...]:
     if shape is None:
         return (1,)
-    return (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
+    shape = read_shape("random", "shape", shape)
+    sizes = (shape,) if isinstance(shape, int | np.integer) else shape
+    _check(all(n >= 0 for n in sizes), f"shape={shape}: no dimension can be negative")
+    return tuple(int(n) for n in sizes)
 
 
 def _kind(name: str, dtype: Any, out: Any) -> np.dtype[Any]:
@@ -391,7 +395,7 @@ def _named(
         order = (*names, "shape", "dtype")
         given = {**dict(zip(order, args, strict=False)), **kwargs}
         given.pop("name", None)
-        parameters = [given.pop(n) for n in names if n in given]
+        parameters = [read_number(name, n, given.pop(n)) for n in names if n in given]
         if rate and parameters:
             value = parameters[0]
             inverse = 1 / value if not isinstance(value, NDArray) else None

@@ -17,6 +17,7 @@ from kvtrain.kernels import xp
 from kvtrain.kernels.stored import Rows
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.stored.array import RowSparseNDArray, raw_of
+from kvtrain.ops.attribute import read_like
 
 Array = np.ndarray[Any, Any]
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
@@ -44,7 +45,7 @@ def _sorted_out(
     if unknown:
         known = ", ".join([*inputs, *attrs])
         raise OperatorError(f"{name}: unknown argument {sorted(unknown)[0]!r}; known: {known}")
-    full = {**attrs, **given}
+    full = {**attrs, **{n: read_like(name, n, v, attrs[n]) for n, v in given.items()}}
     for key, value in full.items():
         if value is _REQUIRED:
             raise OperatorError(f"{name}: argument {key!r} is missing")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import sizes
 from kvtrain.ops.derive import derived, run, values
 from kvtrain.ops.registry import op
@@ -96,7 +97,7 @@ def _roi_align(
     rois: Any,
     /,
     *,
-    pooled_size: Any,
+    pooled_size: Shape,
     spatial_scale: float,
     sample_ratio: int = -1,
     position_sensitive: bool = False,

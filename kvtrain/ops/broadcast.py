@@ -29,15 +29,17 @@ def axes_of(axis: Any, ndim: int, exclude: bool = False) -> tuple[int, ...]:
         if not -ndim <= a < ndim:
             raise ValueError(f"axis {a} is out of range for an array of {ndim} dimensions")
     axes = tuple(sorted({a % ndim for a in given}))
+    if len(axes) != len(given):
+        raise ValueError(f"axis={axis} names a dimension twice")
     return tuple(i for i in range(ndim) if i not in axes) if exclude else axes
 
 
 def sizes(value: Any, default: int, count: int, what: str) -> tuple[int, ...]:
-    """`count` ints from an int, as many ints or nothing."""
+    """`count` ints from as many ints (one may come bare) or nothing."""
     if value is None or value == ():
         return (default,) * count
     if isinstance(value, int):
-        return (value,) * count
+        value = (value,)
     if len(value) != count:
         raise ValueError(f"{what}={tuple(value)}: {count} numbers are needed here")
     return tuple(int(n) for n in value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import sizes
 from kvtrain.ops.registry import op
 
@@ -86,10 +87,10 @@ def _convolution(
     weight: Any,
     /,
     *bias: Any,
-    kernel: Any,
-    stride: Any = (),
-    dilate: Any = (),
-    pad: Any = (),
+    kernel: Shape,
+    stride: Shape = (),
+    dilate: Shape = (),
+    pad: Shape = (),
     num_filter: int,
     num_group: int = 1,
     workspace: int = 1024,
@@ -128,7 +129,7 @@ def _kernel_vjp(
 
 @op("conv", vjp=_kernel_vjp, public=False)
 def _conv(
-    xp: Any, data: Any, weight: Any, /, *, stride: Any, pad: Any, dilate: Any, groups: int
+    xp: Any, data: Any, weight: Any, /, *, stride: Shape, pad: Shape, dilate: Shape, groups: int
 ) -> Any:
     """The convolution kernel."""
     return xp.conv(data, weight, stride=stride, pad=pad, dilate=dilate, groups=groups)
@@ -151,10 +152,10 @@ def _conv_data_grad(
     weight: Any,
     /,
     *,
-    size: Any,
-    stride: Any,
-    pad: Any,
-    dilate: Any,
+    size: Shape,
+    stride: Shape,
+    pad: Shape,
+    dilate: Shape,
     groups: int,
 ) -> Any:
     """Gradient of a convolution by its data; also the transposed convolution."""
@@ -180,10 +181,10 @@ def _conv_weight_grad(
     data: Any,
     /,
     *,
-    kernel: Any,
-    stride: Any,
-    pad: Any,
-    dilate: Any,
+    kernel: Shape,
+    stride: Shape,
+    pad: Shape,
+    dilate: Shape,
     groups: int,
 ) -> Any:
     """Gradient of a convolution by its weight."""
@@ -253,12 +254,12 @@ def _deconvolution(
     weight: Any,
     /,
     *bias: Any,
-    kernel: Any,
-    stride: Any = (),
-    dilate: Any = (),
-    pad: Any = (),
-    adj: Any = (),
-    target_shape: Any = (),
+    kernel: Shape,
+    stride: Shape = (),
+    dilate: Shape = (),
+    pad: Shape = (),
+    adj: Shape = (),
+    target_shape: Shape = (),
     num_filter: int,
     num_group: int = 1,
     workspace: int = 512,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import sizes
 from kvtrain.ops.derive import derived, values
 from kvtrain.ops.registry import op
@@ -112,10 +113,10 @@ def _deformable(
     weight: Any,
     /,
     *bias: Any,
-    kernel: Any,
-    stride: Any = (),
-    dilate: Any = (),
-    pad: Any = (),
+    kernel: Shape,
+    stride: Shape = (),
+    dilate: Shape = (),
+    pad: Shape = (),
     num_filter: int,
     num_group: int = 1,
     num_deformable_group: int = 1,
@@ -152,10 +153,10 @@ def _modulated(
     weight: Any,
     /,
     *bias: Any,
-    kernel: Any,
-    stride: Any = (),
-    dilate: Any = (),
-    pad: Any = (),
+    kernel: Shape,
+    stride: Shape = (),
+    dilate: Shape = (),
+    pad: Shape = (),
     num_filter: int,
     num_group: int = 1,
     num_deformable_group: int = 1,

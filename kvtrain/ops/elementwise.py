@@ -64,7 +64,7 @@ def _scalar(
         def vjp(xp: Any, g: Any, out: Any, a: Any, *, scalar: Any) -> tuple[Any, ...]:
             return (grad(xp, g, out, scalar, a) if reverse else grad(xp, g, out, a, scalar),)
 
-    def run(xp: Any, data: Any, /, *, scalar: Any) -> Any:
+    def run(xp: Any, data: Any, /, *, scalar: float) -> Any:
         number = data.dtype.type(scalar)
         return forward(xp, number, data) if reverse else forward(xp, data, number)
 

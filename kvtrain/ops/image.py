@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Numbers, Shape
 from kvtrain.ops.broadcast import sizes
 from kvtrain.ops.derive import derived
 from kvtrain.ops.registry import op
@@ -56,7 +57,7 @@ def _normalize_vjp(xp: Any, g: Any, out: Any, a: Any, *, mean: Any, std: Any) ->
 
 
 @op("_image_normalize", vjp=_normalize_vjp)
-def _normalize(xp: Any, data: Any, /, *, mean: Any = (0.0,), std: Any = (1.0,)) -> Any:
+def _normalize(xp: Any, data: Any, /, *, mean: Numbers = (0.0,), std: Numbers = (1.0,)) -> Any:
     """``(data - mean) / std`` per channel of (c, h, w) or (n, c, h, w)."""
     _check(data)
     if data.dtype.kind != "f":
@@ -115,7 +116,7 @@ def _weights(size: int, out: int, nearest: bool) -> Any:
 
 @op("_image_resize", vjp=None)
 def _resize(
-    xp: Any, data: Any, /, *, size: Any = (), keep_ratio: bool = False, interp: int = 1
+    xp: Any, data: Any, /, *, size: Shape = (), keep_ratio: bool = False, interp: int = 1
 ) -> Any:
     """In another size (width, height), or one number; interp 0 nearest, else bilinear."""
     _check(data)
@@ -141,7 +142,7 @@ def _resize(
 
 
 @op("_image_adjust_lighting", vjp=None)
-def _adjust_lighting(xp: Any, data: Any, /, *, alpha: Any) -> Any:
+def _adjust_lighting(xp: Any, data: Any, /, *, alpha: Numbers) -> Any:
     """Noise along the principal components of colours (Krizhevsky et al., 2012)."""
     _check(data)
     shift = _EIGENVECTORS @ (np.asarray(alpha, np.float64) * _EIGENVALUES)

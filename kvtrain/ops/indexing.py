@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.registry import op
 
 
@@ -26,7 +27,7 @@ def _slice_vjp(
 
 
 @op("slice", vjp=_slice_vjp, aliases=("crop",), methods=("slice",))
-def _slice(xp: Any, data: Any, /, *, begin: Any, end: Any, step: Any = ()) -> Any:
+def _slice(xp: Any, data: Any, /, *, begin: Shape, end: Shape, step: Shape = ()) -> Any:
     """``data[begin[0]:end[0]:step[0], ...]`` for the first dimensions."""
     return data[_slices(data.shape, begin, end, step)]
 
@@ -45,7 +46,14 @@ def _slice_axis(xp: Any, data: Any, /, *, axis: int, begin: int, end: int | None
 
 
 def _like_key(shape: tuple[int, ...], like: tuple[int, ...], axes: Any) -> tuple[slice, ...]:
-    chosen = range(len(shape)) if not axes else [a % len(shape) for a in axes]
+    if not axes and len(shape) != len(like):
+        raise ValueError(f"{tuple(shape)} and {tuple(like)} have different numbers of dimensions")
+    given = (axes,) if isinstance(axes, int) else axes
+    for a in given or ():
+        for name, size in (("data", len(shape)), ("shape_like", len(like))):
+            if not -size <= a < size:
+                raise ValueError(f"axes={axes}: {name} has {size} dimensions")
+    chosen = range(len(shape)) if not axes else [a % len(shape) for a in given]
     return tuple(slice(0, like[i]) if i in chosen else slice(None) for i in range(len(shape)))
 
 
@@ -57,7 +65,7 @@ def _like_key(shape: tuple[int, ...], like: tuple[int, ...], axes: Any) -> tuple
     ),
     methods=("slice_like",),
 )
-def _slice_like(xp: Any, data: Any, shape_like: Any, /, *, axes: Any = ()) -> Any:
+def _slice_like(xp: Any, data: Any, shape_like: Any, /, *, axes: Shape = ()) -> Any:
     """The first elements along `axes` (none given: all), as many as `shape_like` has."""
     return data[_like_key(data.shape, shape_like.shape, axes)]
 
@@ -79,7 +87,7 @@ def _index(xp: Any, data: Any, /, *, key: Any) -> Any:
     public=False,
     aliases=("index_grad",),
 )
-def _index_grad(xp: Any, grad: Any, /, *, shape: Any, key: Any) -> Any:
+def _index_grad(xp: Any, grad: Any, /, *, shape: Shape, key: Any) -> Any:
     """Gradient of reading at `key`."""
     return xp.index_grad(grad, shape=shape, key=key)
 
@@ -157,6 +165,9 @@ def _embedding(
     sparse_grad: bool = False,
 ) -> Any:
     """Rows of `weight` (input_dim, output_dim) at the integers in `data`."""
+    wanted = (input_dim or weight.shape[0], output_dim or weight.shape[-1])
+    if tuple(weight.shape) != wanted:
+        raise ValueError(f"weight has shape {tuple(weight.shape)}; {wanted} is needed")
     return xp.take(weight, _rows(data, weight.shape[0], "clip"), axis=0)
 
 
@@ -200,6 +211,8 @@ def _pick(
     mode: str = "clip",
 ) -> Any:
     """One element of `data` along `axis` per position of `index`."""
+    if axis is not None and not -data.ndim <= axis < data.ndim:
+        raise ValueError(f"axis={axis}: data has {data.ndim} dimensions")
     axis = axis % data.ndim if axis is not None else data.ndim - 1
     places, _ = _places(data.shape, index, axis, mode)
     return xp.pick(data, places, axis=axis, keepdims=keepdims)
@@ -262,7 +275,7 @@ def _gather_nd(xp: Any, data: Any, indices: Any, /) -> Any:
         None,
     ),
 )
-def _scatter_nd(xp: Any, data: Any, indices: Any, /, *, shape: Any) -> Any:
+def _scatter_nd(xp: Any, data: Any, indices: Any, /, *, shape: Shape) -> Any:
     """Zeros of `shape` with `data` written at ``indices[0], indices[1], ...``."""
     out = np.zeros(tuple(shape), data.dtype)
     out[tuple(indices.astype(np.int64))] = data

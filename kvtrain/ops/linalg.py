@@ -56,7 +56,7 @@ def _dot(
     *,
     transpose_a: bool = False,
     transpose_b: bool = False,
-    forward_stype: Any = None,
+    forward_stype: str | None = None,
 ) -> Any:
     """Product over the last dimension of `lhs` and the first of `rhs`."""
     a, b = _flip(xp, lhs, transpose_a), _flip(xp, rhs, transpose_b)
@@ -105,7 +105,7 @@ def _batch_dot(
     *,
     transpose_a: bool = False,
     transpose_b: bool = False,
-    forward_stype: Any = None,
+    forward_stype: str | None = None,
 ) -> Any:
     """A matrix product for each element of the leading dimensions."""
     a, b = _swap(xp, lhs, transpose_a), _swap(xp, rhs, transpose_b)

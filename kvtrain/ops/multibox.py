@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Numbers
 from kvtrain.ops.box import centers, overlaps, suppressed
 from kvtrain.ops.registry import op
 
@@ -23,11 +24,11 @@ def _prior(
     data: Any,
     /,
     *,
-    sizes: Any = (1.0,),
-    ratios: Any = (1.0,),
+    sizes: Numbers = (1.0,),
+    ratios: Numbers = (1.0,),
     clip: bool = False,
-    steps: Any = (-1.0, -1.0),
-    offsets: Any = (0.5, 0.5),
+    steps: Numbers = (-1.0, -1.0),
+    offsets: Numbers = (0.5, 0.5),
 ) -> Any:
     """Corner boxes (1, h * w * boxes, 4) around every place of (n, c, h, w).
 
@@ -89,7 +90,7 @@ def _target(
     negative_mining_ratio: float = -1.0,
     negative_mining_thresh: float = 0.5,
     minimum_negative_samples: int = 0,
-    variances: Any = (0.1, 0.1, 0.2, 0.2),
+    variances: Numbers = (0.1, 0.1, 0.2, 0.2),
 ) -> Any:
     """What the predictions should be: (offsets, their mask, class 1.. or 0 of background).
 
@@ -152,7 +153,7 @@ def _detection(
     background_id: int = 0,
     nms_threshold: float = 0.5,
     force_suppress: bool = False,
-    variances: Any = (0.1, 0.1, 0.2, 0.2),
+    variances: Numbers = (0.1, 0.1, 0.2, 0.2),
     nms_topk: int = -1,
 ) -> Any:
     """Rows (class, score, corners) of the detections, best first; class -1 is suppressed."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.derive import derived, fast
 from kvtrain.ops.registry import op
 
@@ -309,7 +310,7 @@ def _moments_formula(xp: Any, data: Any, *, axes: Any, keepdims: bool) -> Any:
 
 
 @op("moments", vjp=derived(_moments_formula))
-def _moments(xp: Any, data: Any, /, *, axes: Any = None, keepdims: bool = False) -> Any:
+def _moments(xp: Any, data: Any, /, *, axes: Shape = None, keepdims: bool = False) -> Any:
     """Mean and (biased) variance over `axes` (None: all)."""
     mean, var = _moments_formula(xp, data, axes=axes, keepdims=keepdims)
     return (mean.reshape((1,)), var.reshape((1,))) if var.ndim == 0 else (mean, var)

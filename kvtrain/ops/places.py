@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Numbers, Shape
 from kvtrain.ops.broadcast import axes_of
 from kvtrain.ops.derive import derived, run, values
 from kvtrain.ops.registry import op
@@ -17,7 +18,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 @op("ravel_multi_index", vjp=None, aliases=("_ravel_multi_index",))
-def _ravel(xp: Any, data: Any, /, *, shape: Any) -> Any:
+def _ravel(xp: Any, data: Any, /, *, shape: Shape) -> Any:
     """Flat positions from (dimensions, n) indices into an array of `shape`."""
     sizes = _shape(shape)
     if data.ndim < 1 or data.shape[0] != len(sizes):
@@ -28,7 +29,7 @@ def _ravel(xp: Any, data: Any, /, *, shape: Any) -> Any:
 
 
 @op("unravel_index", vjp=None, aliases=("_unravel_index",))
-def _unravel(xp: Any, data: Any, /, *, shape: Any) -> Any:
+def _unravel(xp: Any, data: Any, /, *, shape: Shape) -> Any:
     """(dimensions, ...) indices into an array of `shape` from flat positions."""
     sizes = _shape(shape)
     rest = data.astype(np.int64)
@@ -49,7 +50,7 @@ def _arange_like(
     start: float = 0.0,
     step: float = 1.0,
     repeat: int = 1,
-    ctx: Any = None,
+    ctx: str | None = None,
     axis: int | None = None,
 ) -> Any:
     """Evenly spaced values in the shape of `data`, or as many as it has along `axis`."""
@@ -60,7 +61,7 @@ def _arange_like(
 
 
 @op("_contrib_index_array", vjp=None)
-def _index_array(xp: Any, data: Any, /, *, axes: Any = None) -> Any:
+def _index_array(xp: Any, data: Any, /, *, axes: Shape = None) -> Any:
     """The index of each element along `axes` (None: all), in a last dimension, as int64."""
     chosen = range(data.ndim) if axes is None else axes_list(axes, data.ndim)
     grids = [np.broadcast_to(_along(data.shape, a), data.shape) for a in chosen]
@@ -134,9 +135,15 @@ def _allclose(
 
 
 @op("_histogram", vjp=None, public=False)
-def _histogram(xp: Any, data: Any, /, *edges: Any, bin_cnt: Any = None, range: Any = None) -> Any:
+def _histogram(
+    xp: Any, data: Any, /, *edges: Any, bin_cnt: int | None = None, range: Numbers = None
+) -> Any:
     """Counts (int64) and bin edges."""
-    bins = edges[0] if edges else np.linspace(range[0], range[1], bin_cnt + 1).astype(data.dtype)
+    bins = (
+        edges[0]
+        if edges
+        else np.linspace(range[0], range[1], (bin_cnt or 10) + 1).astype(data.dtype)
+    )
     counts, _ = np.histogram(data, bins=bins)
     return counts.astype(np.int64), np.array(bins)
 

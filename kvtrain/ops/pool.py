@@ -6,6 +6,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import sizes
 from kvtrain.ops.conv import spatial_of
 from kvtrain.ops.derive import derived
@@ -72,13 +73,13 @@ def _pooling(
     data: Any,
     /,
     *,
-    kernel: Any = (),
+    kernel: Shape = (),
     pool_type: str = "max",
     global_pool: bool = False,
     cudnn_off: bool = False,
     pooling_convention: str = "valid",
-    stride: Any = (),
-    pad: Any = (),
+    stride: Shape = (),
+    pad: Shape = (),
     p_value: int | None = None,
     count_include_pad: bool | None = None,
     layout: str | None = None,
@@ -109,9 +110,9 @@ def _pool(
     data: Any,
     /,
     *,
-    kernel: Any,
-    stride: Any,
-    pad: Any,
+    kernel: Shape,
+    stride: Shape,
+    pad: Shape,
     kind: str,
     convention: str,
     include_pad: bool,
@@ -145,9 +146,9 @@ def _pool_grad(
     pooled: Any,
     /,
     *,
-    kernel: Any,
-    stride: Any,
-    pad: Any,
+    kernel: Shape,
+    stride: Shape,
+    pad: Shape,
     kind: str,
     convention: str,
     include_pad: bool,
@@ -182,9 +183,9 @@ def _pool_pick(
     pooled: Any,
     /,
     *,
-    kernel: Any,
-    stride: Any,
-    pad: Any,
+    kernel: Shape,
+    stride: Shape,
+    pad: Shape,
     convention: str,
 ) -> Any:
     """`values` where max pooling of `data` took its maxima."""
@@ -212,7 +213,7 @@ def _im2col_vjp(xp: Any, g: Any, out: Any, a: Any, **window: Any) -> tuple[Any, 
 
 @op("im2col", vjp=_im2col_vjp)
 def _im2col(
-    xp: Any, data: Any, /, *, kernel: Any, stride: Any = (), dilate: Any = (), pad: Any = ()
+    xp: Any, data: Any, /, *, kernel: Shape, stride: Shape = (), dilate: Shape = (), pad: Shape = ()
 ) -> Any:
     """Windows of (n, c, *spatial) as columns: (n, c * kernel, positions)."""
     return xp.im2col(data, **_columns(kernel, stride, dilate, pad))
@@ -227,11 +228,11 @@ def _col2im(
     data: Any,
     /,
     *,
-    output_size: Any,
-    kernel: Any,
-    stride: Any = (),
-    dilate: Any = (),
-    pad: Any = (),
+    output_size: Shape,
+    kernel: Shape,
+    stride: Shape = (),
+    dilate: Shape = (),
+    pad: Shape = (),
 ) -> Any:
     """Columns (n, c * kernel, positions) added where im2col read them: (n, c, *output_size)."""
     window = _columns(kernel, stride, dilate, pad)

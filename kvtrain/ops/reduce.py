@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import axes_of
 from kvtrain.ops.derive import run, values
 from kvtrain.ops.registry import op
@@ -42,7 +43,7 @@ def _reduction(
             return (slope(xp, xp.reshape(g, kept), xp.reshape(out, kept), a, axes),)
 
     def run(
-        xp: Any, data: Any, /, *, axis: Any = None, keepdims: bool = False, exclude: bool = False
+        xp: Any, data: Any, /, *, axis: Shape = None, keepdims: bool = False, exclude: bool = False
     ) -> Any:
         axes = axes_of(axis, data.ndim, exclude)
         out = np.asarray(forward(xp, data, axes, keepdims))
@@ -130,7 +131,7 @@ def _norm(
     /,
     *,
     ord: int = 2,
-    axis: Any = None,
+    axis: Shape = None,
     out_dtype: str | None = None,
     keepdims: bool = False,
 ) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import sizes
 from kvtrain.ops.derive import derived, run, values
 from kvtrain.ops.registry import op
@@ -53,7 +54,7 @@ def _roi_formula(xp: Any, data: Any, rois: Any, *, pooled_size: Any, spatial_sca
 
 @op("ROIPooling", vjp=derived(_roi_formula, 0))
 def _roi_pooling(
-    xp: Any, data: Any, rois: Any, /, *, pooled_size: Any, spatial_scale: float
+    xp: Any, data: Any, rois: Any, /, *, pooled_size: Shape, spatial_scale: float
 ) -> Any:
     """Maxima over a grid of bins of each region (image, x1, y1, x2, y2)."""
     if data.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 5:
@@ -152,7 +153,7 @@ def _crop_formula(xp: Any, *data: Any, offset: Any, h_w: Any, center_crop: bool)
 
 @op("Crop", vjp=derived(_crop_formula, 0))
 def _crop(
-    xp: Any, /, *data: Any, offset: Any = (0, 0), h_w: Any = (0, 0), center_crop: bool = False
+    xp: Any, /, *data: Any, offset: Shape = (0, 0), h_w: Shape = (0, 0), center_crop: bool = False
 ) -> Any:
     """A part of images: `h_w` large, or as large as a second array."""
     out = _crop_formula(xp, *data, offset=offset, h_w=h_w, center_crop=center_crop)

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from kvtrain.ops.attribute import Parser, parser_of
+
 Forward = Callable[..., Any]
 Vjp = Callable[..., tuple[Any, ...]]
 
@@ -41,6 +43,8 @@ class Op:
     visible: Callable[[dict[str, Any]], int] | None = None
     #: names of the inputs that a last starred name collects; (): any number under that name
     optional: tuple[str, ...] = ()
+    #: attribute -> how its values are read and checked
+    parsers: dict[str, Parser] = field(default_factory=dict, repr=False)
     doc: str = field(default="", repr=False)
 
     @property
@@ -49,9 +53,12 @@ class Op:
         return bool(self.inputs) and self.inputs[-1].startswith("*")
 
 
-def _declaration(forward: Forward) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _declaration(
+    forward: Forward,
+) -> tuple[tuple[str, ...], dict[str, Any], dict[str, Parser]]:
     inputs: list[str] = []
     attrs: dict[str, Any] = {}
+    parsers: dict[str, Parser] = {}
     for i, (name, parameter) in enumerate(inspect.signature(forward).parameters.items()):
         if i == 0:
             continue  # xp
@@ -59,9 +66,10 @@ def _declaration(forward: Forward) -> tuple[tuple[str, ...], dict[str, Any]]:
             inputs.append("*" + name)
         elif parameter.kind is parameter.KEYWORD_ONLY:
             attrs[name] = parameter.default
+            parsers[name] = parser_of(parameter.annotation, parameter.default)
         else:
             inputs.append(name)
-    return tuple(inputs), attrs
+    return tuple(inputs), attrs, parsers
 
 
 def op(
@@ -83,7 +91,7 @@ def op(
     """
 
     def add(forward: Forward) -> Forward:
-        inputs, attrs = _declaration(forward)
+        inputs, attrs, parsers = _declaration(forward)
         if renamed:
             inputs = tuple(renamed.get(name, name) for name in inputs)
         record = Op(
@@ -92,6 +100,7 @@ def op(
             vjp=vjp,
             inputs=inputs,
             attrs=attrs,
+            parsers=parsers,
             aliases=aliases,
             methods=methods,
             public=public,

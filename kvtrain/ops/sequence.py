@@ -28,6 +28,17 @@ def _lengths(data: Any, given: tuple[Any, ...], use: bool, axis: int) -> Any:
     return lengths
 
 
+def _clipped(data: Any, given: tuple[Any, ...], axis: int) -> Any:
+    """Lengths of sequences; longer than the data means all of it."""
+    whole = _lengths(data, given, False, axis)
+    if not given:
+        raise ValueError("sequence_length is missing")
+    lengths = values(given[0]).astype(np.int64)
+    if lengths.shape != whole.shape:
+        raise ValueError(f"sequence_length has shape {lengths.shape}; {whole.shape} is needed")
+    return np.clip(lengths, 0, whole)
+
+
 def _inside(data: Any, lengths: Any, axis: int) -> Any:
     """1 where the position along `axis` is below the length of its sequence."""
     steps = np.arange(data.shape[axis])
@@ -40,7 +51,7 @@ def _mask_formula(
 ) -> Any:
     if not use_sequence_length:
         return xp.array(data)
-    mask = _inside(data, _lengths(data, given, True, axis), axis)
+    mask = _inside(data, _clipped(data, given, axis), axis)
     dtype = np.dtype(data.dtype).name
     # chosen rather than multiplied, so that what is masked may be infinite
     fill = np.broadcast_to(np.asarray(value, dtype), tuple(data.shape))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import unbroadcast
 from kvtrain.ops.derive import derived, run
 from kvtrain.ops.registry import op
@@ -89,9 +90,9 @@ def _reshape(
     data: Any,
     /,
     *,
-    shape: Any = (),
+    shape: Shape = (),
     reverse: bool = False,
-    target_shape: Any = (),
+    target_shape: Shape = (),
     keep_highest: bool = False,
 ) -> Any:
     """The same elements in another shape; see MXNet's codes 0, -1, -2, -3 and -4.
@@ -106,7 +107,7 @@ def _reshape(
 
 
 @op("_reshape_plain", vjp=_reshape_vjp, public=False)
-def _reshape_plain(xp: Any, data: Any, /, *, shape: Any) -> Any:
+def _reshape_plain(xp: Any, data: Any, /, *, shape: Shape) -> Any:
     """The same elements in another shape, without codes but -1."""
     return data.reshape(shape)
 
@@ -124,7 +125,7 @@ def _expand_dims(xp: Any, data: Any, /, *, axis: int) -> Any:
 
 
 @op("squeeze", vjp=_reshape_vjp, methods=("squeeze",))
-def _squeeze(xp: Any, data: Any, /, *, axis: Any = None) -> Any:
+def _squeeze(xp: Any, data: Any, /, *, axis: Shape = None) -> Any:
     """Dimensions of size 1 removed."""
     out = xp.squeeze(data, axis=tuple(axis) if isinstance(axis, list) else axis)
     return out.reshape((1,)) if out.ndim == 0 else out
@@ -159,7 +160,7 @@ def _transpose_vjp(xp: Any, g: Any, out: Any, a: Any, *, axes: Any) -> tuple[Any
 
 
 @op("transpose", vjp=_transpose_vjp)
-def _transpose(xp: Any, data: Any, /, *, axes: Any = ()) -> Any:
+def _transpose(xp: Any, data: Any, /, *, axes: Shape = ()) -> Any:
     """Dimensions in the order `axes` (none given: reversed)."""
     return xp.transpose(data, tuple(axes) if axes else None)
 
@@ -180,7 +181,7 @@ def _swapaxes(xp: Any, data: Any, /, *, dim1: int = 0, dim2: int = 0) -> Any:
     aliases=("reverse",),
     methods=("flip",),
 )
-def _flip(xp: Any, data: Any, /, *, axis: Any) -> Any:
+def _flip(xp: Any, data: Any, /, *, axis: Shape) -> Any:
     """Elements in reverse order along `axis`."""
     return xp.flip(data, axis)
 
@@ -189,7 +190,7 @@ def _flip(xp: Any, data: Any, /, *, axis: Any) -> Any:
     "broadcast_to",
     vjp=lambda xp, g, out, a, *, shape: (unbroadcast(xp, g, a.shape),),
 )
-def _broadcast_to(xp: Any, data: Any, /, *, shape: Any = ()) -> Any:
+def _broadcast_to(xp: Any, data: Any, /, *, shape: Shape = ()) -> Any:
     """Repeated along dimensions of size 1; a 0 in `shape` keeps the dimension."""
     wanted = tuple(shape)
     if len(wanted) == data.ndim:
@@ -202,7 +203,7 @@ def _broadcast_to(xp: Any, data: Any, /, *, shape: Any = ()) -> Any:
     vjp=lambda xp, g, out, a, *, shape: (unbroadcast(xp, g, a.shape),),
     public=False,
 )
-def _broadcast_plain(xp: Any, data: Any, /, *, shape: Any) -> Any:
+def _broadcast_plain(xp: Any, data: Any, /, *, shape: Shape) -> Any:
     """Repeated along dimensions of size 1; a 0 is a size."""
     return xp.broadcast_to(data, shape)
 
@@ -213,7 +214,7 @@ def _broadcast_plain(xp: Any, data: Any, /, *, shape: Any) -> Any:
     aliases=("broadcast_axes",),
     methods=("broadcast_axes",),
 )
-def _broadcast_axis(xp: Any, data: Any, /, *, axis: Any = (), size: Any = ()) -> Any:
+def _broadcast_axis(xp: Any, data: Any, /, *, axis: Shape = (), size: Shape = ()) -> Any:
     """Repeated along the given dimensions of size 1."""
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     sizes = (size,) if isinstance(size, int) else tuple(size)
@@ -231,7 +232,7 @@ def _broadcast_axis(xp: Any, data: Any, /, *, axis: Any = (), size: Any = ()) ->
     methods=("broadcast_like",),
 )
 def _broadcast_like(
-    xp: Any, lhs: Any, rhs: Any, /, *, lhs_axes: Any = None, rhs_axes: Any = None
+    xp: Any, lhs: Any, rhs: Any, /, *, lhs_axes: Shape = None, rhs_axes: Shape = None
 ) -> Any:
     """The first array repeated to the shape of the second."""
     if lhs_axes is None or rhs_axes is None:
@@ -304,7 +305,7 @@ def _tile_vjp(xp: Any, g: Any, out: Any, a: Any, *, reps: Any) -> tuple[Any, ...
 
 
 @op("tile", vjp=_tile_vjp, methods=("tile",))
-def _tile(xp: Any, data: Any, /, *, reps: Any) -> Any:
+def _tile(xp: Any, data: Any, /, *, reps: Shape) -> Any:
     """The whole array repeated."""
     return xp.tile(data, reps)
 
@@ -348,8 +349,17 @@ def _pad_vjp(
 
 
 @op("Pad", vjp=_pad_vjp, aliases=("pad",))
-def _pad(xp: Any, data: Any, /, *, mode: str, pad_width: Any, constant_value: float = 0.0) -> Any:
+def _pad(xp: Any, data: Any, /, *, mode: str, pad_width: Shape, constant_value: float = 0.0) -> Any:
     """Padded by `pad_width` (before, after for each dimension): constant, edge or reflect."""
+    if data.ndim not in (4, 5) or len(pad_width) != 2 * data.ndim or any(pad_width[:4]):
+        raise ValueError(
+            f"pad: pad_width={pad_width}; data of 4 or 5 dimensions is needed, and two numbers "
+            "for each, which for the first two dimensions are 0"
+        )
+    if mode == "reflect" and any(
+        pad_width[2 * i + side] >= data.shape[i] for i in range(2, data.ndim) for side in (0, 1)
+    ):
+        raise ValueError(f"pad: pad_width={pad_width} reflects more than {data.shape} has")
     width = [(pad_width[2 * i], pad_width[2 * i + 1]) for i in range(data.ndim)]
     if mode == "constant":
         return xp.pad(data, width, constant_values=constant_value)

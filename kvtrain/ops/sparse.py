@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import axes_of
 from kvtrain.ops.registry import find, op
 
@@ -43,7 +44,7 @@ def _square_sum_vjp(
 
 @op("_square_sum", vjp=_square_sum_vjp, public=False)
 def _square_sum(
-    xp: Any, data: Any, /, *, axis: Any = None, keepdims: bool = False, exclude: bool = False
+    xp: Any, data: Any, /, *, axis: Shape = None, keepdims: bool = False, exclude: bool = False
 ) -> Any:
     """Sum of squares over `axis`."""
     axes = axes_of(axis, data.ndim, exclude)
@@ -58,7 +59,7 @@ def _same_as(name: str, wanted: str, doc: str) -> None:
     def two(xp: Any, lhs: Any, rhs: Any, /) -> Any:
         return known.forward(xp, lhs, rhs)
 
-    def scalar(xp: Any, data: Any, /, *, scalar: Any) -> Any:
+    def scalar(xp: Any, data: Any, /, *, scalar: float) -> Any:
         return known.forward(xp, data, scalar=scalar)
 
     op(name, vjp=known.vjp, public=False, doc=doc)(two if len(known.inputs) == 2 else scalar)
@@ -74,7 +75,7 @@ _same_as(
 
 
 @op("_contrib_getnnz", vjp=None, public=False)
-def _getnnz(xp: Any, data: Any, /, *, axis: Any = None) -> Any:
+def _getnnz(xp: Any, data: Any, /, *, axis: Shape = None) -> Any:
     """Number of stored elements of a csr array, of the whole or (axis=1) of each row."""
     raise ValueError("takes a csr array; convert with tostype('csr')")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import sizes
 from kvtrain.ops.derive import derived, run, values
 from kvtrain.ops.registry import op
@@ -191,16 +192,15 @@ def _average_matrix(size: int, out: int, dtype: Any) -> Any:
 
 
 def _adaptive_formula(xp: Any, data: Any, *, output_size: Any) -> Any:
-    if isinstance(output_size, tuple | list) and len(output_size) == 1:
-        output_size = output_size[0]
-    h, w = sizes(output_size, 1, 2, "output_size")
+    given = (output_size,) if isinstance(output_size, int) else tuple(output_size)
+    h, w = sizes(given * 2 if len(given) == 1 else given, 1, 2, "output_size")
     dtype = np.dtype(data.dtype).name
     rows = _average_matrix(data.shape[2], h, dtype)
     return _along_both(xp, data, rows, _average_matrix(data.shape[3], w, dtype))
 
 
 @op("_contrib_AdaptiveAvgPooling2D", vjp=derived(_adaptive_formula))
-def _adaptive_avg_pooling(xp: Any, data: Any, /, *, output_size: Any = ()) -> Any:
+def _adaptive_avg_pooling(xp: Any, data: Any, /, *, output_size: Shape = ()) -> Any:
     """Averages over windows chosen so that the output has `output_size` (h, w)."""
     _images(data)
     return _adaptive_formula(xp, data, output_size=output_size)
@@ -235,7 +235,7 @@ def _grid_formula(xp: Any, data: Any, *, transform_type: str, target_shape: Any)
 
 @op("GridGenerator", vjp=derived(_grid_formula))
 def _grid_generator(
-    xp: Any, data: Any, /, *, transform_type: str, target_shape: Any = (0, 0)
+    xp: Any, data: Any, /, *, transform_type: str, target_shape: Shape = (0, 0)
 ) -> Any:
     """A sampling grid (n, 2, h, w) from affine matrices (n, 6) or an optical flow (n, 2, h, w)."""
     if transform_type == "affine":
@@ -284,7 +284,7 @@ def _sampler_formula(xp: Any, data: Any, grid: Any, *, cudnn_off: Any = None) ->
 
 
 @op("BilinearSampler", vjp=derived(_sampler_formula))
-def _bilinear_sampler(xp: Any, data: Any, grid: Any, /, *, cudnn_off: Any = None) -> Any:
+def _bilinear_sampler(xp: Any, data: Any, grid: Any, /, *, cudnn_off: bool | None = None) -> Any:
     """Images sampled at the places (n, 2: x and y in [-1, 1], h, w) of a grid; 0 outside."""
     _images(data)
     if grid.ndim != 4 or grid.shape[0] != data.shape[0] or grid.shape[1] != 2:
@@ -306,10 +306,10 @@ def _spatial_transformer(
     loc: Any,
     /,
     *,
-    target_shape: Any = (0, 0),
+    target_shape: Shape = (0, 0),
     transform_type: str = "affine",
     sampler_type: str = "bilinear",
-    cudnn_off: Any = None,
+    cudnn_off: bool | None = None,
 ) -> Any:
     """Images under the affine transformations `loc` (n, 6) (Jaderberg et al., 2015)."""
     _images(data)

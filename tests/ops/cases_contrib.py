@@ -15,7 +15,7 @@ CASES = [
     Case(
         "_contrib_ROIAlign",
         [x(1, 4, 4, 4), np.array([[0, 0.2, 0.6, 3, 3.1]])],
-        {"pooled_size": 2, "spatial_scale": 1.0},
+        {"pooled_size": (2, 2), "spatial_scale": 1.0},
         [0],
     ),
     Case(

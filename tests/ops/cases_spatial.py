@@ -17,7 +17,7 @@ CASES = [
     Case("GridGenerator", [x(1, 2, 2, 3)], {"transform_type": "warp"}),
     Case("BilinearSampler", [x(1, 2, 3, 4), unit(1, 2, 2, 2) * 0.9]),
     Case("SpatialTransformer", [x(1, 1, 4, 4), unit(1, 6) * 0.5], {"target_shape": (2, 3)}),
-    Case("ROIPooling", [x(1, 2, 4, 4), _ROIS], {"pooled_size": 2, "spatial_scale": 1.0}, [0]),
+    Case("ROIPooling", [x(1, 2, 4, 4), _ROIS], {"pooled_size": (2, 2), "spatial_scale": 1.0}, [0]),
     Case(
         "Correlation",
         [x(1, 2, 4, 4), x(1, 2, 4, 4)],
