@@ -8,11 +8,13 @@
     +-- ConfigError            an option, environment variable or file with a bad value
     +-- NotLaunched            a distributed store outside a job
     +-- OperatorError          wrong shape, dtype or attribute of an operator
+    |   +-- DTypeError         a dtype that arrays cannot have
     +-- NotSupportedForSparseNDArray   an operation that only dense arrays have
     +-- AutogradError          backward without a graph, a freed graph, ...
     +-- DeferredInitializationError   a parameter whose shape is not known yet
     +-- ParameterStorageError  data() of a row-sparse parameter, row_sparse_data() of a dense one
     +-- FormatError            a file that cannot be read as what it claims to be
+    |   +-- MissingFile        a file that is not there
     +-- CheckpointError        a checkpoint that cannot be written, used or found
     +-- KeyMismatch            a key with another shape, dtype or storage than before
     +-- KeyNotInitialized      push or pull of a key nobody initialised
@@ -112,6 +114,10 @@ class ParameterStorageError(KVTrainError, RuntimeError):
 
 class FormatError(KVTrainError, ValueError):
     """A file is not what it claims to be, or is damaged."""
+
+
+class MissingFile(FormatError, FileNotFoundError):
+    """There is no such file."""
 
 
 class CheckpointError(KVTrainError, RuntimeError):

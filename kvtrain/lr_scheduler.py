@@ -148,6 +148,8 @@ class MultiFactorScheduler(LRScheduler):
         warmup_mode: str = "linear",
     ) -> None:
         super().__init__(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
+        if not isinstance(step, list | tuple):
+            raise ValueError(f"step={step!r} must be an increasing list of numbers from 1")
         if not step or any(b <= a for a, b in pairwise(step)) or step[0] < 1:
             raise ValueError(f"step={step} must be an increasing list of numbers from 1")
         if factor > 1.0:
@@ -178,8 +180,8 @@ class PolyScheduler(LRScheduler):
         warmup_mode: str = "linear",
     ) -> None:
         super().__init__(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
-        if max_update < 1:
-            raise ValueError(f"max_update={max_update} must be at least 1")
+        if not isinstance(max_update, int) or max_update < 1:
+            raise ValueError(f"max_update={max_update} must be an integer of at least 1")
         self.power = pwr
         #: as in MXNet, an optimizer's own learning_rate does not reach this schedule
         self.base_lr_orig = base_lr

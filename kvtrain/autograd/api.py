@@ -86,7 +86,17 @@ def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> 
     """
     variables, gradients = as_list(variables), as_list(gradients)
     reqs = [grad_reqs] * len(variables) if isinstance(grad_reqs, str) else list(grad_reqs)
+    if not len(variables) == len(gradients) == len(reqs):
+        raise AutogradError(
+            f"mark_variables: {len(variables)} variables, {len(gradients)} gradients and "
+            f"{len(reqs)} grad_reqs"
+        )
     for variable, gradient, req in zip(variables, gradients, reqs, strict=True):
+        if gradient.shape != variable.shape:
+            raise AutogradError(
+                f"mark_variables: gradient of shape {gradient.shape} for a variable of shape "
+                f"{variable.shape}"
+            )
         variable._attach(gradient, req)
 
 

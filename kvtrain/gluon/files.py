@@ -11,14 +11,12 @@ from kvtrain.ndarray import NDArray
 
 
 def save(block: Any, filename: str, deduplicate: bool) -> None:
-    """Write the values; `deduplicate`: those of shared parameters once."""
-    arrays: dict[str, NDArray] = {}
-    seen: set[int] = set()
-    for name, parameter in block._collect_params_with_prefix().items():
-        if deduplicate and id(parameter) in seen:
-            continue
-        seen.add(id(parameter))
-        arrays[name] = parameter._reduce()
+    """Write the values; `deduplicate`: those of shared parameters once, by the last name."""
+    named = block._collect_params_with_prefix()
+    if deduplicate:
+        last = {id(parameter): name for name, parameter in named.items()}
+        named = {name: named[name] for name in last.values()}
+    arrays: dict[str, NDArray] = {name: p._reduce() for name, p in named.items()}
     nd.save(filename, arrays)
 
 

@@ -61,9 +61,10 @@ class InitDesc(str):
 class Initializer:
     """Base of all initializers: ``init(InitDesc(name), array)`` fills `array`.
 
-    What is done goes by the end of the name: weight, bias (0), gamma (1), beta (0), running
-    means (0) and variances (1). A subclass writes ``_init_weight(name, arr)`` and, where it
-    wants, ``_init_bias``, ``_init_gamma``, ``_init_beta`` and ``_init_default``.
+    What is done goes by the end of the name: weight, bias (0), gamma (1), beta (0); of a plain
+    text also running means (0) and variances (1). A subclass writes
+    ``_init_weight(name, arr)`` and, where it wants, ``_init_bias``,
+    ``_init_gamma``, ``_init_beta`` and ``_init_default``.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -109,10 +110,13 @@ class Initializer:
             ("beta", self._init_beta),
             ("min", self._init_zero),
             ("max", self._init_one),
-            (("running_mean", "moving_mean", "moving_avg", "moving_inv_var"), self._init_zero),
-            (("running_var", "moving_var"), self._init_one),
         ]
-        if not isinstance(desc, InitDesc):  # names of spatial transformers and up-sampling
+        if not isinstance(desc, InitDesc):  # names that only text is searched for
+            means = ("running_mean", "moving_mean", "moving_avg", "moving_inv_var")
+            rules += [
+                (means, self._init_zero),
+                (("running_var", "moving_var"), self._init_one),
+            ]
             if desc.startswith("upsampling"):
                 return "bilinear", self._init_bilinear
             if desc.startswith("stn_loc") and desc.endswith("weight"):

@@ -27,7 +27,6 @@ class LSTMBias(Initializer):
         raw[hidden : 2 * hidden] = self.forget_bias
         arr[:] = raw
 
-    _init_bias = _init_weight
     _init_default = _init_weight
 
 

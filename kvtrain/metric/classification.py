@@ -37,7 +37,7 @@ class Accuracy(EvalMetric):
     def update(self, labels: Any, preds: Any) -> None:
         """Labels are class numbers; predictions scores, or class numbers of equal shape."""
         for label, pred in pairs(labels, preds):
-            if pred.shape != label.shape:
+            if pred.shape != label.shape and pred.ndim > max(0, self.axis):
                 pred = pred.argmax(axis=self.axis)
             if label.size != pred.size:
                 raise ValueError(

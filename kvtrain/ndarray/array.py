@@ -395,6 +395,8 @@ class NDArray:
         key = plain_key(key)
         if isinstance(value, NDArray):
             value = value._read()
+        elif isinstance(value, int | float) and raw.dtype.kind in "iu":
+            value = np.asarray(value).astype(raw.dtype)  # wraps around, as in C
         try:
             raw[key] = value
         except ValueError:
@@ -423,8 +425,7 @@ class NDArray:
             raise TypeError(f"reshape: unknown arguments {sorted(kwargs.keys())}")
         reverse = bool(kwargs.get("reverse", False))
         given: Any = kwargs.get("shape", shape)
-        if len(given) == 1 and isinstance(given[0], tuple | list):
-            given = given[0]
+        given = given[0] if len(given) == 1 and isinstance(given[0], tuple | list) else given
         wanted = tuple(int(n) for n in given)
         if state.recording and self._entry is not None:
             return self._reshape(wanted, reverse)  # type: ignore[attr-defined, no-any-return]

@@ -82,7 +82,11 @@ def backward(
     pairs = graph_heads(heads, head_grads, False)
     size = sum([raw.size for _, raw in pairs])
 
+    wanted = False
+
     def done(leaf: Leaf, grad: Any) -> None:
+        nonlocal wanted
+        wanted = wanted or leaf.req != "null"
         _deliver(leaf, grad)
         if leaf.ready is not None:
             leaf.ready(size)
@@ -90,7 +94,13 @@ def backward(
     with Scope(False, train_mode), np.errstate(all="ignore"):
         walk.run(pairs, retain_graph=retain_graph, done=None if retain_graph else done)
     for leaf, grad in walk.leaves.items():
+        wanted = wanted or leaf.req != "null"
         _deliver(leaf, grad)
+    if not wanted:
+        raise AutogradError(
+            "backward: every variable that the heads depend on has grad_req='null'; "
+            "attach_grad('write') or 'add' to one of them"
+        )
 
 
 def _deliver(leaf: Leaf, grad: Any) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain.context import cpu
-from kvtrain.errors import FormatError, OperatorError
+from kvtrain.errors import FormatError, MissingFile, OperatorError
 from kvtrain.kernels.stored import Csr, Rows
 from kvtrain.ndarray.array import NDArray
 from kvtrain.ndarray.stored.array import raw_of, wrap
@@ -268,6 +268,12 @@ def load(fname: str | os.PathLike[str]) -> Any:
     ------
     FormatError
         The file is no ``.params`` file, or is damaged; names it and the byte.
+    MissingFile
+        There is none; also a FileNotFoundError.
     """
-    with open(fname, "rb") as file:
-        return load_frombuffer(file.read(), str(fname))
+    try:
+        with open(fname, "rb") as file:
+            held = file.read()
+    except FileNotFoundError:
+        raise MissingFile(f"{fname}: there is no such file") from None
+    return load_frombuffer(held, str(fname))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kvtrain.ops.derive import derived, run
+from kvtrain.ops.derive import derived, flat, run
 from kvtrain.ops.registry import op
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +40,7 @@ def overlaps(a: Array, b: Array) -> Array:
     return np.where(union > 0, inner / np.where(union > 0, union, 1), 0).astype(a.dtype)
 
 
-@op("_contrib_box_iou", vjp=None)
+@op("_contrib_box_iou", vjp=flat)
 def _box_iou(xp: Any, lhs: Any, rhs: Any, /, *, format: str = "corner") -> Any:
     """Intersection over union of every box of `lhs` with every box of `rhs`."""
     if lhs.shape[-1] != 4 or rhs.shape[-1] != 4:
@@ -150,7 +150,7 @@ def _box_nms(
     return out.reshape(data.shape), places
 
 
-@op("_contrib_bipartite_matching", vjp=None)
+@op("_contrib_bipartite_matching", vjp=flat)
 def _bipartite_matching(
     xp: Any, data: Any, /, *, is_ascend: bool = False, threshold: float, topk: int = -1
 ) -> Any:
@@ -193,7 +193,7 @@ def _box_encode(
     return target, good.astype(anchors.dtype)
 
 
-@op("_contrib_box_decode", vjp=None)
+@op("_contrib_box_decode", vjp=flat)
 def _box_decode(
     xp: Any,
     data: Any,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain.ops.attribute import Shape
+from kvtrain.ops.derive import flat
 from kvtrain.ops.registry import op
 
 
@@ -237,7 +238,7 @@ def _batch_take(xp: Any, a: Any, indices: Any, /) -> Any:
     return a[np.arange(a.shape[0]), _rows(indices, a.shape[1], "clip")]
 
 
-@op("one_hot", vjp=None, methods=("one_hot",))
+@op("one_hot", vjp=flat, methods=("one_hot",))
 def _one_hot(
     xp: Any,
     indices: Any,

@@ -9,6 +9,7 @@ import numpy as np
 
 from kvtrain.ops.attribute import Numbers
 from kvtrain.ops.box import centers, overlaps, suppressed
+from kvtrain.ops.derive import flat
 from kvtrain.ops.registry import op
 
 Array = np.ndarray[Any, Any]
@@ -18,7 +19,7 @@ def _numbers(value: Any) -> tuple[float, ...]:
     return (float(value),) if isinstance(value, int | float) else tuple(float(v) for v in value)
 
 
-@op("_contrib_MultiBoxPrior", vjp=None)
+@op("_contrib_MultiBoxPrior", vjp=flat)
 def _prior(
     xp: Any,
     data: Any,
@@ -77,7 +78,7 @@ def _coded(anchors: Array, truth: Array, variances: tuple[float, ...]) -> Array:
     return np.concatenate([place, np.log(b[:, 2:] / a[:, 2:])], axis=1) / np.asarray(variances)
 
 
-@op("_contrib_MultiBoxTarget", vjp=None)
+@op("_contrib_MultiBoxTarget", vjp=flat)
 def _target(
     xp: Any,
     anchor: Any,
@@ -140,7 +141,7 @@ def _decoded(anchors: Array, offsets: Array, variances: tuple[float, ...], clip:
     return np.clip(out, 0, 1) if clip else out
 
 
-@op("_contrib_MultiBoxDetection", vjp=None)
+@op("_contrib_MultiBoxDetection", vjp=flat)
 def _detection(
     xp: Any,
     cls_prob: Any,

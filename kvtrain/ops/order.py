@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kvtrain.ops.derive import run, values
+from kvtrain.ops.derive import flat, run, values
 from kvtrain.ops.registry import op
 
 
@@ -72,7 +72,7 @@ def _sort(xp: Any, data: Any, /, *, axis: int | None = -1, is_ascend: bool = Tru
     return np.take_along_axis(flat, _ordered(flat, along, is_ascend), along)
 
 
-@op("argsort", vjp=None, methods=("argsort",))
+@op("argsort", vjp=flat, methods=("argsort",))
 def _argsort(
     xp: Any,
     data: Any,

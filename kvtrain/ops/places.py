@@ -9,7 +9,7 @@ import numpy as np
 
 from kvtrain.ops.attribute import Numbers, Shape
 from kvtrain.ops.broadcast import axes_of
-from kvtrain.ops.derive import derived, run, values
+from kvtrain.ops.derive import derived, flat, run, values
 from kvtrain.ops.registry import op
 
 
@@ -17,7 +17,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
     return (int(shape),) if isinstance(shape, int) else tuple(int(n) for n in shape)
 
 
-@op("ravel_multi_index", vjp=None, aliases=("_ravel_multi_index",))
+@op("ravel_multi_index", vjp=flat, aliases=("_ravel_multi_index",))
 def _ravel(xp: Any, data: Any, /, *, shape: Shape) -> Any:
     """Flat positions from (dimensions, n) indices into an array of `shape`."""
     sizes = _shape(shape)
@@ -28,7 +28,7 @@ def _ravel(xp: Any, data: Any, /, *, shape: Shape) -> Any:
     return np.tensordot(strides, whole, axes=1).astype(data.dtype)
 
 
-@op("unravel_index", vjp=None, aliases=("_unravel_index",))
+@op("unravel_index", vjp=flat, aliases=("_unravel_index",))
 def _unravel(xp: Any, data: Any, /, *, shape: Shape) -> Any:
     """(dimensions, ...) indices into an array of `shape` from flat positions."""
     sizes = _shape(shape)
@@ -41,7 +41,7 @@ def _unravel(xp: Any, data: Any, /, *, shape: Shape) -> Any:
     return np.stack(out[::-1]).astype(data.dtype)
 
 
-@op("_contrib_arange_like", vjp=None)
+@op("_contrib_arange_like", vjp=flat)
 def _arange_like(
     xp: Any,
     data: Any,
@@ -60,7 +60,7 @@ def _arange_like(
     return out.reshape(data.shape) if axis is None else out
 
 
-@op("_contrib_index_array", vjp=None)
+@op("_contrib_index_array", vjp=flat)
 def _index_array(xp: Any, data: Any, /, *, axes: Shape = None) -> Any:
     """The index of each element along `axes` (None: all), in a last dimension, as int64."""
     chosen = range(data.ndim) if axes is None else axes_list(axes, data.ndim)

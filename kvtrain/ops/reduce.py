@@ -10,7 +10,7 @@ import numpy as np
 
 from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import axes_of
-from kvtrain.ops.derive import run, values
+from kvtrain.ops.derive import flat, run, values
 from kvtrain.ops.registry import op
 
 
@@ -152,7 +152,7 @@ def _arg(name: str) -> None:
         return _scalar_shape(out.astype(np.float32))
 
     op(
-        name, vjp=None, methods=(name,), doc=f"Index of the {name[3:]}imum over `axis`, as float32."
+        name, vjp=flat, methods=(name,), doc=f"Index of the {name[3:]}imum over `axis`, as float32."
     )(run)
 
 
@@ -160,7 +160,7 @@ _arg("argmax")
 _arg("argmin")
 
 
-@op("argmax_channel", vjp=None, methods=("argmax_channel",))
+@op("argmax_channel", vjp=flat, methods=("argmax_channel",))
 def _argmax_channel(xp: Any, data: Any, /) -> Any:
     """Index of the maximum along axis 1, as float32."""
     return xp.argmax(data, axis=1).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kvtrain.ops.attribute import Shape
 from kvtrain.ops.broadcast import unbroadcast
-from kvtrain.ops.derive import derived, run
+from kvtrain.ops.derive import derived, flat, run
 from kvtrain.ops.registry import op
 
 
@@ -380,13 +380,13 @@ def _ones_like(xp: Any, data: Any, /) -> Any:
     return xp.ones_like(data)
 
 
-@op("shape_array", vjp=None, methods=("shape_array",))
+@op("shape_array", vjp=flat, methods=("shape_array",))
 def _shape_array(xp: Any, data: Any, /) -> Any:
     """The shape, as int64."""
     return np.array(data.shape, np.int64)
 
 
-@op("size_array", vjp=None, methods=("size_array",))
+@op("size_array", vjp=flat, methods=("size_array",))
 def _size_array(xp: Any, data: Any, /) -> Any:
     """The number of elements, as int64."""
     return np.array([data.size], np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from kvtrain.errors import OperatorError
 from kvtrain.lr_scheduler import LRScheduler
 from kvtrain.ndarray import NDArray
 from kvtrain.ndarray.update import whole
@@ -196,6 +197,12 @@ class Optimizer(Record):
             for one in zip(index, weight, grad, state, strict=True):
                 self._update(*one, master)
             return
+        if grad.shape != weight.shape or (grad.dtype != weight.dtype and not master):
+            raise OperatorError(
+                f"{type(self).__name__}: key {index!r} has a weight of shape {weight.shape} and "
+                f"dtype {weight.dtype.__name__}, and a gradient of shape {grad.shape} and dtype "
+                f"{grad.dtype.__name__}; they must be alike"
+            )
         self._update_count(index)
         hyper = self.hyper(index, self._index_update_count[index], self.num_update)
         held = tuple(whole(array) for array in bridge.flat(state))

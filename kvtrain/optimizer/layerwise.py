@@ -37,8 +37,8 @@ class LARS(SGD):
     eps : float
         Added to the divisor.
     momentum_correction : bool
-        Momentum is multiplied by the schedule's learning rate over the one before (Goyal et al.,
-        2017). Changes by set_learning_rate are not corrected for.
+        Momentum is multiplied by the learning rate over that of the update before (Goyal et al.,
+        2017), whether a schedule or set_learning_rate changed it.
     """
 
     scope = Scope.KEY
@@ -56,6 +56,8 @@ class LARS(SGD):
     ) -> None:
         super().__init__(momentum=momentum, lazy_update=lazy_update, **kwargs)
         self.momentum_correction = momentum_correction
+        #: key -> (count of updates, learning rate at it, at the one before), without a schedule
+        self._rates: dict[Any, tuple[int, float, float]] = {}
         self.eta = eta
         self.eps = eps
 
@@ -76,12 +78,17 @@ class LARS(SGD):
         plain.update_rows(weight, rows, grad, state, replace(hyper, lr=lr))
 
     def hyper(self, key: Any, count: int, schedule_at: int) -> Hyper:
-        """As for all, and how much the schedule has just changed the learning rate."""
+        """As for all, and how much the learning rate has just changed."""
         found = super().hyper(key, count, schedule_at)
-        if self.lr_scheduler is None or count <= self.begin_num_update + 1:
+        if self.lr_scheduler is None:
+            at, now, before = self._rates.get(key, (count, self.lr, self.lr))
+            if count > at:
+                at, now, before = count, self.lr, now
+            self._rates[key] = (at, now, before)
+        elif count <= self.begin_num_update + 1:
             return found
-        before = self.lr_scheduler(schedule_at - 1)
-        now = self.lr_scheduler(schedule_at)
+        else:
+            before, now = self.lr_scheduler(schedule_at - 1), self.lr_scheduler(schedule_at)
         return replace(found, lr_change=now / before if before else 1.0)
 
     def _step(self, weight: Array, grad: Array, state: tuple[Array, ...], hyper: Hyper) -> None:

@@ -305,4 +305,5 @@ _NOT_SENT = (
     "_index_update_count",
     "_all_index_update_counts",
     "_nesting",
+    "_rates",
 )

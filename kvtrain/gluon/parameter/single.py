@@ -378,6 +378,8 @@ class Parameter(StoredValues):
                     f"Failed loading Parameter '{self.name}' from saved params: shape "
                     f"incompatible, expected {self.shape}, saved {data.shape}"
                 )
+        if cast_dtype and dtype_source not in ("current", "saved"):
+            raise ConfigError(f"dtype_source={dtype_source!r}; known: current, saved")
         kind = np.dtype(self.dtype or data.dtype)
         if cast_dtype and dtype_source == "saved":
             self._dtype = kind = np.dtype(data.dtype)

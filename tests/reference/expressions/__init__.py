@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.reference.expressions.helpers import helpers
+
 FOLDER = Path(__file__).parent
 
 
@@ -37,6 +39,8 @@ def plain(value: Any) -> Any:
         return [plain(part) for part in value]
     if hasattr(value, "asnumpy"):
         value = value.asnumpy()
+    if isinstance(value, float):
+        return float(value)  # NumPy's double too
     if isinstance(value, np.ndarray | np.generic):
         raw = np.asarray(value)
         numbers = raw.astype(np.float64) if raw.dtype.kind == "f" else raw
@@ -64,6 +68,7 @@ class World:
             "grad1": self.grad1,
             "grad2": self.grad2,
             "train": self.train,
+            **helpers(mx),
         }
         self.mx = mx
 
@@ -140,8 +145,9 @@ def _close(ours: Any, theirs: Any) -> bool:
             and len(ours) == len(theirs)
             and all(_close(a, b) for a, b in zip(ours, theirs, strict=True))
         )
-    if isinstance(theirs, float):
-        return isinstance(ours, float) and bool(np.isclose(ours, theirs, 1e-5, equal_nan=True))
+    if isinstance(theirs, float) or isinstance(ours, float):
+        both = isinstance(ours, float | int) and isinstance(theirs, float | int)
+        return both and bool(np.isclose(ours, theirs, 1e-5, equal_nan=True))
     return bool(ours == theirs) and type(ours) is type(theirs)
 
 
