@@ -59,7 +59,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kvtrain.attribute": (),
     "kvtrain.base": BASE,
     "kvtrain.callback": ("kvtrain.model",),
-    "kvtrain.contrib": ARRAYS,
+    "kvtrain.contrib": (*ARRAYS, "kvtrain.registry", "kvtrain.contrib"),
     "kvtrain.engine": (),
     "kvtrain.model": ARRAYS,
     "kvtrain.monitor": ARRAYS,

@@ -16,7 +16,10 @@ from kvtrain.ndarray import (
     internal,
     methods,
     namespace,
+    quantized,
+    quantized_layers,
     random,
+    rare,
     sparse,
     update,
 )
@@ -66,13 +69,19 @@ methods.install()
 _functions.update(arithmetic.FUNCTIONS)
 _functions.update(update.FUNCTIONS)
 _functions.update(random.FUNCTIONS)
+_functions.update(rare.FUNCTIONS)
+_functions.update({f"_contrib_{n}": f for n, f in rare.CONTRIB.items()})
 for _function in (control.foreach, control.while_loop, control.cond):
     _functions[f"_contrib_{_function.__name__}"] = _function
 _functions.update({f"_image_{n}": f for n, f in image_random.FUNCTIONS.items()})
 _functions["_contrib_rand_zipfian"] = random.rand_zipfian
 _functions.update({f"_contrib_{n}": f for n, f in update.CONTRIB.items()})
-_functions.update({f"_contrib_{n}": f for n, f in deformable.FUNCTIONS.items()})
+for _group in (deformable, quantized, quantized_layers):
+    _functions.update({f"_contrib_{n}": f for n, f in _group.FUNCTIONS.items()})
 ElementWiseSum = add_n
+py_slice = slice
+#: numbers of storages in files and in C
+_STORAGE_TYPE_STR_TO_ID = {"undefined": -1, "default": 0, "row_sparse": 1, "csr": 2}
 
 
 def waitall() -> None:

@@ -54,6 +54,12 @@ def _fully_connected(
     return out if flatten else out.reshape((*data.shape[:-1], num_hidden))
 
 
+@op("_added_gradient", vjp=lambda xp, g, out, a, *, added: (g + added,), public=False)
+def _added_gradient(xp: Any, data: Any, /, *, added: Any) -> Any:
+    """`data`, to whose gradient `added` is added."""
+    return xp.array(data)
+
+
 @op("_mask", vjp=lambda xp, g, out, a, *, mask: (g * mask,), public=False)
 def _mask(xp: Any, data: Any, /, *, mask: Any) -> Any:
     """``data * mask`` with a mask that has no gradient; what Dropout does in training."""

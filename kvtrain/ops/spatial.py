@@ -86,7 +86,7 @@ def _upsampling(
     )
 
 
-def _along_both(xp: Any, data: Any, rows: Any, columns: Any) -> Any:
+def along_both(xp: Any, data: Any, rows: Any, columns: Any) -> Any:
     """``rows . image . columns^T`` for every image, with constant matrices."""
     wide = xp.dot(data, np.ascontiguousarray(columns.T))
     turned = xp.dot(xp.swapaxes(wide, 2, 3), np.ascontiguousarray(rows.T))
@@ -151,7 +151,7 @@ def _resize_formula(
     dtype = np.dtype(data.dtype).name
     rows = _linear_matrix(data.shape[2], h, align_corners, dtype)
     columns = _linear_matrix(data.shape[3], w, align_corners, dtype)
-    return _along_both(xp, data, rows, columns)
+    return along_both(xp, data, rows, columns)
 
 
 @op("_contrib_BilinearResize2D", vjp=derived(_resize_formula, 0), optional=("like",))
@@ -196,7 +196,7 @@ def _adaptive_formula(xp: Any, data: Any, *, output_size: Any) -> Any:
     h, w = sizes(given * 2 if len(given) == 1 else given, 1, 2, "output_size")
     dtype = np.dtype(data.dtype).name
     rows = _average_matrix(data.shape[2], h, dtype)
-    return _along_both(xp, data, rows, _average_matrix(data.shape[3], w, dtype))
+    return along_both(xp, data, rows, _average_matrix(data.shape[3], w, dtype))
 
 
 @op("_contrib_AdaptiveAvgPooling2D", vjp=derived(_adaptive_formula))

@@ -194,6 +194,7 @@ CASES += [
     Case("_scatter_minus_scalar", [x(2, 3)], {"scalar": 2.0}),
 ]
 SPECIAL = {
+    "_added_gradient",
     "SVMOutput",
     "MakeLoss",
     "_contrib_gradientmultiplier",

@@ -118,9 +118,11 @@ def test_own_rules_and_names() -> None:
             arr[:] = 7
 
     array = nd.zeros((2,))
-    for name, want in (("a_weight", 2), ("a_gamma", 1), ("a_running_var", 1), ("other", 7)):
+    for name, want in (("a_weight", 2), ("a_gamma", 1), ("a_running_var", 7), ("other", 7)):
         Mine()(mx.init.InitDesc(name), array)
         assert array.asnumpy().tolist() == [want] * 2, name
+    Mine()("a_running_var", array)  # a plain text is searched for more endings
+    assert array.asnumpy().tolist() == [1, 1]
     desc = mx.init.InitDesc("a_bias", {"__init__": mx.init.Constant(4).dumps()})
     mx.init.Xavier()(desc, array)
     assert array.asnumpy().tolist() == [4, 4]

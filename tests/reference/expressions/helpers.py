@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def helpers(mx: Any) -> dict[str, Any]:
     def metric2(name: str, labels: Any, preds: Any, **options: Any) -> Any:
         """A metric after several updates."""
         made = mx.metric.create(name, **options)
-        for label, pred in zip(labels, preds):
+        for label, pred in zip(labels, preds, strict=True):
             made.update([nd.array(label)], [nd.array(pred)])
         return [made.get(), made.num_inst]
 
@@ -94,9 +95,28 @@ def helpers(mx: Any) -> dict[str, Any]:
             x.attach_grad()
         with autograd.record():
             out = block(*arrays)
-        (out[0] if isinstance(out, (list, tuple)) else out).backward()
+        (out[0] if isinstance(out, list | tuple) else out).backward()
         learned = [p for p in block.collect_params().values() if p.grad_req != "null"]
         return [out, [x.grad for x in arrays], [p.grad() for p in learned]]
+
+    def D(*shape: int) -> Any:
+        """Numbers of both signs below 2.3."""
+        return (nd.arange(int(np.prod(shape))) * 1.7).sin().reshape(shape) * 2.3
+
+    def Q(array: Any, kind: str = "int8") -> Any:
+        """An array of eight bits, with its range."""
+        return nd.contrib.quantize_v2(array, out_type=kind)
+
+    def A1(value: float) -> Any:
+        """An array of one number."""
+        return nd.array([value])
+
+    def vectors() -> str:
+        """A file of token vectors."""
+        path = os.path.join(tempfile.mkdtemp(), "vectors")
+        with open(path, "w") as file:
+            file.write("header 1\na 0.1 0.2 0.3\nb 0.4 0.5 0.6\nc 1 2 3\nb 7 7 7\n")
+        return path
 
     def nm(thing: Any) -> str:
         """The text of a thing, without the numbers of automatic names."""
@@ -113,6 +133,28 @@ def helpers(mx: Any) -> dict[str, Any]:
         "metric2": metric2,
         "net": net,
         "nm": nm,
+        "D": D,
+        "Q": Q,
+        "A1": A1,
+        "D4": D(2, 3, 4, 4),
+        "I32": nd.array([[-1000000, 500, 30000000]], dtype="int32"),
+        "P8": nd.arange(576).sin().reshape((2, 8, 6, 6)),
+        "RO": nd.array([[0, 0, 0, 4, 4.0], [1, 1, 1, 5, 3]]),
+        "PC": (nd.arange(96) * 1.3).sin().abs().reshape((1, 6, 4, 4)),
+        "PB": (nd.arange(192) * 0.7).sin().reshape((1, 12, 4, 4)) * 0.1,
+        "HK": [
+            nd.array([[0.5, 0.4, 0.3], [0.2, 0.1, 0.6]]),
+            nd.array([0.2, 0.3, 0.4]),
+            nd.array([1.0, 2, 1.5]),
+            nd.zeros((2, 3)),
+            nd.array([[0.1, 0.5, 0.2, 0.3], [0.4, 0.2, 0.9, 0.1]]),
+            nd.array([[0, 1, 2, 0], [1, 1, 0, 2]], dtype="int32"),
+            nd.array([4, 3.0]),
+            nd.array([2.0, 3.0]),
+        ],
+        "T": mx.contrib.text,
+        "CNT": Counter(["a", "b", "b", "c", "c", "c", "some_word"]),
+        "EF": vectors(),
         "os": os,
         "re": re,
         "tempfile": tempfile,
