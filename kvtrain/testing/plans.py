@@ -20,6 +20,7 @@ from kvtrain.ps.core.clocks import is_sync, staleness_of
 from kvtrain.ps.core.rows import RowInitializer
 from kvtrain.ps.core.shards import KeySpec
 from kvtrain.testing.models import LR, Model, Received
+from kvtrain.testing.saves import SavePlan
 
 Array = np.ndarray[Any, Any]
 
@@ -96,6 +97,10 @@ class Plan:
     backups: int = 0
     #: a barrier after the last step
     last_barrier: bool = False
+    #: checkpoints; None: none
+    saves: SavePlan | None = None
+    #: every other key is pushed only in some of the steps
+    skips: bool = False
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -178,6 +183,13 @@ class Plan:
         if rng.random() < 0.2:
             self.pipe = rng.uniform(0.1, 2.0)
         self.states = self.optimizer and not self.hyper and rng.random() < 0.2
+        if rng.random() < 0.3 and self.optimizer:
+            longer = rng.choice((1, 2, 4))
+            self.steps = [steps * longer for steps in self.steps]
+            self.saves = SavePlan.draw(rng, self.steps)
+        # a command that waits for a later push than another key's has no common round
+        if self.sync and not self.hyper and not self.modes:
+            self.skips = rng.random() < 0.3
 
     def _draw_backups(self, rng: random.Random) -> None:
         """Rounds that close without their slowest members."""
@@ -300,9 +312,13 @@ class Plan:
             return None
         return 0.25 + 0.125 * rank + 0.0625 * step
 
+    def pushed(self, key: int, step: int) -> bool:
+        """Whether a key is pushed in a step."""
+        return not (self.skips and key % 2 and (self.seed + step) % 3)
+
     def order(self, rank: int, step: int, store: int) -> list[int]:
         """In which order a worker posts its keys; another one for each."""
-        keys = list(range(len(self.stores[store])))
+        keys = [key for key in range(len(self.stores[store])) if self.pushed(key, step)]
         random.Random((self.seed, rank, step, store).__hash__()).shuffle(keys)
         return keys
 
@@ -314,10 +330,16 @@ class Plan:
 
     def final(self, store: int, key: int, mine: slice) -> Array:
         """A chunk's weights, `mine` of its key, at the end of an undisturbed synchronous job."""
+        return self.model(store, key, mine, max(self.steps)).weight
+
+    def model(self, store: int, key: int, mine: slice, before: int) -> Model:
+        """A chunk before a step of such a job."""
         model = Model(self.first(store, key, 0)[mine], self.update)
         received = [Received(self.compression) for _ in range(self.workers)]
         lr = LR
-        for step in range(max(self.steps)):
+        for step in range(before):
+            if not self.pushed(key, step):
+                continue
             live = self.live(step)
             rates = [self.rate(rank, step) for rank in live]
             lr = next((rate for rate in rates if rate is not None), lr)
@@ -328,7 +350,7 @@ class Plan:
                     for rank in live
                 ]
                 model.apply(parts, lr)
-        return model.weight
+        return model
 
 
 def _described(given: dict[str, Any]) -> str:

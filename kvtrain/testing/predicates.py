@@ -109,6 +109,11 @@ class Witness:
             self._models[chunk] = Model(first, self.plan.update)
         return self.states[chunk]
 
+    def go_on(self, chunk: ChunkId, model: Model, rate: float) -> None:
+        """A chunk begins where a checkpoint was made, with that learning rate in force."""
+        self._models[chunk] = model
+        self._rates[chunk] = (rate, {})
+
     def begins(self, node: NodeId, store: int, step: int) -> None:
         """A worker's program begins in `step` of `store`."""
         self._begins[(node, store)] = step
@@ -318,7 +323,8 @@ class Witness:
             if self.is_sync(chunk):
                 found = Counter(node.rank for node in inside.elements())
                 for node in ended:
-                    wanted = plan.steps[node.rank] * plan.pushes
+                    steps = range(plan.steps[node.rank])
+                    wanted = plan.pushes * sum(plan.pushed(key, step) for step in steps)
                     assert found[node.rank] == wanted, (
                         f"I1: {found[node.rank]} of {wanted} contributions of {node} to {chunk}"
                     )
@@ -334,5 +340,12 @@ class Witness:
                 last = self.states[chunk][-1]
                 assert last.tobytes() == final.tobytes(), f"I6: {chunk} ends with other bits"
         if not self.lost:
-            names = {chunk.key for chunk in self.states}
-            assert len(names) == sum(map(len, plan.stores)), "a key has no record"
+            names = {self.key_of(chunk) for chunk in self.states}
+            steps = range(max(plan.steps))
+            wanted_keys = {
+                (store, key)
+                for store, sizes in enumerate(plan.stores)
+                for key in range(len(sizes))
+                if any(plan.pushed(key, step) for step in steps)
+            }
+            assert names >= wanted_keys, "a key has no record"

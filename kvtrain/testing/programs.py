@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,8 @@ def program(
     resume: Callable[[int], int] = lambda store: 0,
     incarnation: Callable[[], int] = lambda: 1,
 ) -> Ask:
-    """What a worker does: yields ("submit", request) -> id and ("wait", id) -> value.
+    """What a worker does: yields ("submit", request) -> id, ("wait", id) -> value and
+    ("sleep", seconds).
 
     `resume` says in which step it goes on in a store. Values that it pulled are appended to
     `seen` by (store, key).
@@ -45,6 +47,9 @@ def program(
     late: list[int] = []
     starts = [resume(store) for store in range(len(plan.stores))]
     for step in range(min(starts), plan.steps[rank]):
+        if plan.saves is not None and plan.saves.pace:
+            drawn = random.Random((plan.seed, rank, step).__hash__()).random()
+            yield "sleep", plan.saves.pace * drawn
         for store in range(len(plan.stores)):
             if step < starts[store]:
                 continue
@@ -57,6 +62,9 @@ def program(
                 found = yield "wait", number
                 assert len(found) == len(plan.stores[store]), "a key has no states"
                 yield from call(r.WriteStatesRequest(store, tuple(found)))
+        if plan.saves is not None and (rank, step) in plan.saves.by_hand:
+            # refused on a full disk: the program goes on
+            yield from call(r.SaveCheckpointRequest(""))
     for number in late:
         yield "wait", number
     for store in range(len(plan.stores)) if plan.last_barrier else ():

@@ -18,6 +18,7 @@ from kvtrain.ps.core.scheduler import SchedulerCore
 from kvtrain.ps.core.server import ServerCore
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.worker import WorkerCore
+from kvtrain.testing.disk import Saved
 from kvtrain.testing.memory import ScribblingMemory
 from kvtrain.testing.plans import Fault, Plan
 from kvtrain.testing.predicates import Witness
@@ -46,6 +47,8 @@ class Process:
         self.dies_at_journal = False
         self.program: Any = None
         self.waits_for: int | None = None
+        #: requests have numbers from 1 on; each sleep of the program has one below -1
+        self.slept = -1
         self.results: dict[int, Any] = {}
         self.error: Exception | None = None
         self.ended = False
@@ -99,10 +102,13 @@ class World(Protocol):
 class Room:
     """Starts processes as the launcher does, and kills, pauses and cuts off as the plan says."""
 
-    def __init__(self, simulation: World, cores: dict[str, Any]) -> None:
+    def __init__(
+        self, simulation: World, cores: dict[str, Any], restored: Saved | None = None
+    ) -> None:
         self._sim = simulation
         self._plan = simulation.plan
         self._cores = {**_CORES, **cores}
+        self._restored = restored
         plan = self._plan
         self.settings = JobSettings(
             workers=plan.workers,
@@ -115,6 +121,9 @@ class Room:
             on_worker_loss=plan.on_worker_loss,
             suspect_after=3.0,
             dead_after=plan.dead_after,
+            **({} if plan.saves is None else plan.saves.settings()),
+            hold_timeout=3.0,
+            restore="" if restored is None else restored.path,
         )
         self._started = self._schedulers = 0
         #: when the last message in the pipe arrives: to the scheduler, and from it
@@ -161,6 +170,8 @@ class Room:
         if role == Role.SCHEDULER:
             self._schedulers += 1
             core = kind(self.settings, sim.now, self._schedulers)
+            if self._restored is not None:
+                core.resume(self._restored.job)
         elif role == Role.SERVER:
             kernel = f"sim-{number % 2}" if plan.kernels else "sim"
             identity = Identity("host", number, token, rank, f"sim://{number}", kernel)

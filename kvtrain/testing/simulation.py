@@ -18,16 +18,29 @@ from typing import Any
 
 import numpy as np
 
-from kvtrain.errors import JobError, KeyNotInitialized, KVTrainError
+from kvtrain.errors import CheckpointError, JobError, KeyNotInitialized, KVTrainError
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
-from kvtrain.ps.core.effects import Complete, Copy, Effect, Fail, Journal, Send, Stop
+from kvtrain.ps.core.effects import (
+    Complete,
+    Copy,
+    Effect,
+    Fail,
+    Journal,
+    LoadShards,
+    Publish,
+    SavePart,
+    Send,
+    Stop,
+)
 from kvtrain.ps.core.membership import NodeId, Role
 from kvtrain.ps.core.worker import JOIN
 from kvtrain.testing.backups import BackupWitness
+from kvtrain.testing.disk import Disks, Saved
 from kvtrain.testing.plans import Plan
 from kvtrain.testing.predicates import Witness, elements
 from kvtrain.testing.programs import by_rows
+from kvtrain.testing.resuming import go_on
 from kvtrain.testing.room import Process, Room
 
 #: virtual seconds after which a job must have ended
@@ -48,10 +61,16 @@ class Simulation:
         Draws the plan (unless given) and every fault.
     cores : dict, optional
         Other classes for "scheduler", "server", "worker": mutations.
+    restored : Saved, optional
+        A checkpoint of another simulation that this job goes on from.
     """
 
     def __init__(
-        self, seed: int, plan: Plan | None = None, cores: dict[str, Any] | None = None
+        self,
+        seed: int,
+        plan: Plan | None = None,
+        cores: dict[str, Any] | None = None,
+        restored: Saved | None = None,
     ) -> None:
         self.seed = seed
         self.plan = plan or Plan.draw(seed)
@@ -64,7 +83,8 @@ class Simulation:
         self._addresses: dict[NodeId, Process] = {}
         self.failed_text = ""
         self.finished = False
-        self.room = Room(self, cores or {})
+        self.disks = Disks(self, restored)
+        self.room = Room(self, cores or {}, restored)
 
     # ---- time -----------------------------------------------------------------------------
 
@@ -84,6 +104,8 @@ class Simulation:
                 if self.room.is_empty():
                     break
             self._conclude()
+            if not self.witness.lost:
+                go_on(self.plan, self.witness, self.disks.published, Simulation)
         except Exception as error:
             # whatever a core raises: the seed that leads there is what is wanted
             lines = "\n".join(self.story)
@@ -178,6 +200,8 @@ class Simulation:
                     np.copyto(target, source)
                 case Journal(record):
                     self.room.journal(process, record)
+                case SavePart() | Publish() | LoadShards():
+                    self.disks.carry_out(process, effect)
                 case Complete(number, value):
                     self._completed(process, number, value)
                 case Fail(number, error):
@@ -257,7 +281,7 @@ class Simulation:
                 self._ask(process, next(process.program))
             while process.waits_for in process.results:
                 value = process.results.pop(process.waits_for)
-                if isinstance(value, Exception):
+                if isinstance(value, Exception) and not isinstance(value, CheckpointError):
                     raise value
                 self._ask(process, process.program.send(value))
         except StopIteration:
@@ -290,7 +314,24 @@ class Simulation:
             self.carry_out(process, effects)
             process.program = held
             asked = held.send(number)
-        process.waits_for = asked[1]
+        if asked[0] == "sleep":
+            self._sleep(process, asked[1])
+        else:
+            process.waits_for = asked[1]
+
+    def _sleep(self, process: Process, seconds: float) -> None:
+        """The program computes: it goes on after a while."""
+        process.slept -= 1
+        number = process.waits_for = process.slept
+
+        def wake() -> None:
+            if process.paused_until > self.now:
+                self.at(process.paused_until, wake)
+            elif process.alive:
+                process.results[number] = None
+                self._advance(process)
+
+        self.at(self.now + seconds, wake)
 
     # ---- the end --------------------------------------------------------------------------
 

@@ -53,6 +53,8 @@ class JobSettings:
     checkpoint_dir: str = ""
     checkpoint_rounds: int = 0
     checkpoint_seconds: float = 0.0
+    #: how long workers may stand still for a checkpoint, from the first one on (R50)
+    hold_timeout: float = 10.0
     #: begins the names of this run's files
     run: str = ""
     #: manifest of the checkpoint that the job goes on from; empty: it begins anew

@@ -42,7 +42,8 @@ class CheckpointSaved(Message):
 class Checkpoint(Message):
     """Save each chunk as it is before its first round of a step >= `at`.
 
-    `complete`: every worker has passed `at`, or stands still; save what is not saved yet.
+    `at` -1: as it is now. `complete`: every worker has passed `at`, or stands still; save what
+    is not saved yet.
     Repeated until answered with CheckpointParts or CheckpointLate.
     """
 
@@ -52,6 +53,8 @@ class Checkpoint(Message):
     run: str
     at: int
     complete: bool
+    #: workers stand still for it: answer with CheckpointTaken as soon as all is copied
+    hold: bool = False
 
 
 @message(103, Role.SCHEDULER, by=(Role.SERVER,))
@@ -75,3 +78,52 @@ class CheckpointLate(Message):
     #: highest step closed; -1: that was not it
     passed: int
     error: str = ""
+
+
+@message(105, Role.SCHEDULER, by=(Role.SERVER,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointTaken(Message):
+    """All chunks of these shards are copied: the workers may go on."""
+
+    attempt: int
+    covered: tuple[Covered, ...]
+
+
+@message(106, Role.WORKER, by=(Role.SCHEDULER,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold(Message):
+    """Send nothing of step `at` and later before Resume; -1: of your next step (PROTOCOL R50).
+
+    Repeated until answered with Holding.
+    """
+
+    attempt: int
+    at: int
+
+
+@message(107, Role.SCHEDULER, by=(Role.WORKER,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding(Message):
+    """Everything of the sender is acknowledged and it sends nothing. Repeated until Resume."""
+
+    attempt: int
+    clocks: tuple[StoreClock, ...]
+    #: it was beyond that step already, and goes on
+    late: bool = False
+
+
+@message(108, Role.WORKER, by=(Role.SCHEDULER,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume(Message):
+    """Everything is copied, or nothing comes of it: go on. Repeated until answered."""
+
+    attempt: int
+
+
+@message(109, Role.SCHEDULER, by=(Role.WORKER,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(Message):
+    """Answer to Resume. Not `held`: the sender had gone on before, its deadline was over."""
+
+    attempt: int
+    held: bool

@@ -5,58 +5,37 @@ One attempt at a time. In sync every chunk is saved as it is before its first ro
 without a stop; C lies far enough ahead that no primary has passed it. When every worker has
 passed C, the servers save what had no later round. A worker that asks for a checkpoint stands
 still with everything acknowledged, so no sync round can close: what is committed is the cut.
-An attempt is given up and repeated with a later C when a primary was late or the table changed.
+Where keys close no rounds the workers stop for a moment (``standstill``). An attempt is given up
+and repeated with a later C when a primary was late, the table changed or the stop failed.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 
 from kvtrain.errors import CheckpointError, KVTrainError, ServerLost, WorkerLost
 from kvtrain.ps.core import messages as m
-from kvtrain.ps.core.clocks import is_sync
 from kvtrain.ps.core.effects import Effect, Journal, Note, Publish, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, StoreClock
 from kvtrain.ps.core.messages.disk import Published
 from kvtrain.ps.core.roster import Node
-from kvtrain.ps.core.saved import SavedJob, SavedPart, SavedStore
-from kvtrain.ps.core.scheduler.liveness import Liveness
+from kvtrain.ps.core.saved import SavedJob, SavedStore
+from kvtrain.ps.core.scheduler.attempts import NOW, Attempt
+from kvtrain.ps.core.scheduler.standstill import Standstills
 from kvtrain.ps.core.scheduler.state import Phase
 
 #: attempts in a row that may be late or disturbed before the checkpoint is given up
 MOST_TRIES = 20
+#: ... and of which the workers come to a stop, before it is taken while they run
+STOPS = 3
 #: attempts of earlier schedulers of the job have lower numbers
 PER_SCHEDULER = 1_000_000
 _KEY = "checkpoint"
 
 
-@dataclass(slots=True, eq=False)
-class Attempt:
-    """A checkpoint that is being made."""
-
-    number: int
-    directory: str
-    at: int
-    #: for whom, with the steps of the workers that stand still; nobody: it is automatic
-    askers: list[tuple[NodeId, int]]
-    clocks: dict[int, int]
-    since: float
-    tries: int
-    #: (view of each shard, lost workers) when it began
-    table: tuple[tuple[Epoch, ...], tuple[NodeId, ...]]
-    #: the last one, of a job whose workers have all left
-    final: bool = False
-    complete: bool = False
-    covered: dict[int, Epoch] = field(default_factory=dict)
-    parts: dict[int, SavedPart] = field(default_factory=dict)
-    stores: dict[int, SavedStore] = field(default_factory=dict)
-    publishing: bool = False
-
-
-class Checkpoints(Liveness):
+class Checkpoints(Standstills):
     """Begins attempts, collects parts, has the manifest written."""
 
-    _attempt: Attempt | None = None
     _attempts = 0
     #: the next automatic one: at this step, or at this time
     _save_step: int | None = None
@@ -109,9 +88,25 @@ class Checkpoints(Liveness):
                     self._queue = (*self._queue, (node.id, message))
                 return []
             # an automatic one waits for steps that this worker may only make afterwards
-            self._give_up()
+            released = self._give_up()
+            return released + self._begin_by_hand(directory, asker, message, now)
+        return self._begin_by_hand(directory, asker, message, now)
+
+    def _begin_by_hand(
+        self, directory: str, asker: tuple[NodeId, int], message: m.SaveCheckpoint, now: float
+    ) -> list[Effect]:
         clocks = {clock.store: clock.step for clock in message.clocks}
-        return self._begin(directory, 0, now, askers=[asker], clocks=clocks)
+        return self._begin(directory, NOW, now, askers=[asker], clocks=clocks)
+
+    def _on_declare(self, node: Node, message: m.Declare, now: float) -> list[Effect]:
+        """The first keys that close no rounds: the first cut was ordered before they were."""
+        effects = super()._on_declare(node, message, now)
+        attempt = self._attempt
+        if attempt is None or attempt.hold is not None or attempt.running or attempt.publishing:
+            return effects
+        if attempt.askers or attempt.final or not self._must_hold():
+            return effects
+        return effects + self._give_up() + self._begin_due(now)
 
     def _look(self, now: float) -> list[Effect]:
         """Once per heartbeat: is one due, is one disturbed, has everybody passed the cut?"""
@@ -123,9 +118,16 @@ class Checkpoints(Liveness):
             return effects + self._begin_due(now)
         if attempt.publishing:
             return effects
-        if attempt.table != self._disturbing():
+        if attempt.askers and not self._askers(attempt) & set(self._present()):
+            return effects + self._fail_attempt("who asked for it is gone", now)
+        if attempt.spoiled or attempt.table != self._disturbing():
             return effects + self._again(self._highest() + 2, now)
-        if not attempt.complete and self._all_passed(attempt):
+        if self._hold_is_broken(attempt, now):
+            return effects + self._again(self._highest() + 2, now)
+        if attempt.hold is not None:
+            effects += self._if_all_hold(attempt, now)
+            effects += self._if_all_saved(attempt, now)
+        elif not attempt.complete and self._all_passed(attempt):
             attempt.complete = True
             effects += self._order(attempt, now)
         if now - attempt.since >= self.settings.round_timeout:
@@ -143,6 +145,10 @@ class Checkpoints(Liveness):
                 # nobody has made a step of this run yet: the first multiple is still ahead
                 first = max(self.directory.resume.values(), default=0)
                 self._save_step = (first // step + 1) * step
+            if self._must_hold() and not self._has_common_step():
+                # each worker stops where it is, once the first one is there
+                if self._highest() < self._save_step:
+                    return []
             return self._begin(settings.checkpoint_dir, self._save_step, now)
         if settings.checkpoint_seconds:
             if self._save_at is None:
@@ -158,13 +164,6 @@ class Checkpoints(Liveness):
         if step:
             self._save_step = ((self._highest() + 1) // step + 1) * step
 
-    def _highest(self) -> int:
-        """Highest clock seen."""
-        found = [c.step for n in self.roster for c in n.clocks]
-        for member in self.table.members if self.table is not None else ():
-            found += [c.step for c in member.until or ()]
-        return max(found, default=0)
-
     # ---- an attempt ------------------------------------------------------------------------
 
     def _begin(
@@ -176,6 +175,7 @@ class Checkpoints(Liveness):
         clocks: dict[int, int] | None = None,
         tries: int = 0,
         final: bool = False,
+        running: bool = False,
     ) -> list[Effect]:
         self._attempts += 1
         attempt = self._attempt = Attempt(
@@ -188,8 +188,13 @@ class Checkpoints(Liveness):
             tries=tries,
             table=self._disturbing(),
             final=final,
-            complete=bool(askers) or final,
+            running=running,
         )
+        if self._must_hold() and not final and not running:
+            # until everybody stands still it is not known of which moment it is
+            at, attempt.at = self._where_to_hold(bool(askers), at), NOW
+            return self._stop_workers(attempt, at, now)
+        attempt.complete = bool(askers) or final
         return self._order(attempt, now)
 
     def _order(self, attempt: Attempt, now: float) -> list[Effect]:
@@ -201,6 +206,7 @@ class Checkpoints(Liveness):
             run=self.settings.run or "run",
             at=attempt.at,
             complete=attempt.complete,
+            hold=attempt.hold is not None,
         )
 
         def again() -> list[Effect]:
@@ -213,33 +219,6 @@ class Checkpoints(Liveness):
             return [Send(server, order) for server in sorted(missing)]
 
         return self._outbox.ask(_KEY, again, now)
-
-    def _disturbing(self) -> tuple[tuple[Epoch, ...], tuple[NodeId, ...]]:
-        """What may not change during an attempt: who holds what, and who was lost."""
-        assert self.table is not None
-        lost = tuple(member.node for member in self.table.members if member.lost)
-        return tuple(info.view for info in self.table.shards), lost
-
-    def _all_passed(self, attempt: Attempt) -> bool:
-        """Whether every live worker has everything of the steps before the cut acknowledged.
-
-        A store in which nobody makes steps does not hold the others up.
-        """
-        assert self.table is not None
-        live = [mem.node for mem in self.table.members if not mem.gone]
-        clocks = [{c.store: c.step for c in self._clocks_of(node)} for node in live]
-        if not live:
-            return True
-        if any(not mine for mine in clocks):
-            return False
-        stores = {store for mine in clocks for store in mine}
-        passed = {s for s in stores if all(mine.get(s, 0) >= attempt.at for mine in clocks)}
-        quiet = {s for s in stores if all(mine.get(s, 0) == 0 for mine in clocks)}
-        return bool(passed) and passed | quiet == stores
-
-    def _clocks_of(self, node: NodeId) -> tuple[StoreClock, ...]:
-        known = self.roster.by_id.get(node)
-        return () if known is None else known.clocks
 
     def _on_checkpoint_parts(
         self, node: Node, message: m.CheckpointParts, now: float
@@ -263,6 +242,16 @@ class Checkpoints(Liveness):
             attempt.stores[store.number] = store
         if len(attempt.covered) < len(self.table.shards):
             return []
+        if attempt.hold is not None and not attempt.hold.over:
+            return self._let_workers_go(attempt, now) + self._if_all_saved(attempt, now)
+        return self._if_all_saved(attempt, now)
+
+    def _if_all_saved(self, attempt: Attempt, now: float) -> list[Effect]:
+        assert self.table is not None
+        if attempt is not self._attempt or attempt.publishing or not self._hold_ended(attempt):
+            return []
+        if len(attempt.covered) < len(self.table.shards):
+            return []
         return self._publish_attempt(attempt, now)
 
     def _publish_attempt(self, attempt: Attempt, now: float) -> list[Effect]:
@@ -275,7 +264,7 @@ class Checkpoints(Liveness):
             # keys that came into being meanwhile are there in part
             return self._again(self._highest() + 2, now)
         attempt.publishing = True
-        kind = "exact" if all(self._is_sync(e.store, e.spec.consistency) for e in keys) else "fuzzy"
+        kind = self._kind(attempt)
         stores = []
         for number, (type_, sync, _) in sorted(self.directory.stores.items()):
             optimizer = attempt.stores.get(number, SavedStore(number, type_, sync))
@@ -284,20 +273,6 @@ class Checkpoints(Liveness):
         parts = tuple(part for _, part in sorted(attempt.parts.items()))
         job = SavedJob(kind, tuple(stores), tuple(keys), parts)
         return [Publish(attempt.number, attempt.directory, job)]
-
-    def _is_sync(self, store: int, consistency: str) -> bool:
-        return is_sync(consistency, self.directory.stores[store][1])
-
-    def _step_of(self, attempt: Attempt, store: int) -> int:
-        """The step of `store` before which the state was saved."""
-        assert self.table is not None
-        if attempt.askers:
-            return attempt.clocks.get(store, 0)
-        found = [c.step for n in self.roster for c in n.clocks if c.store == store]
-        for member in self.table.members:
-            found += [c.step for c in member.until or () if c.store == store]
-        highest = max(found, default=0)
-        return highest if attempt.final else min(attempt.at, highest)
 
     def _on_checkpoint_late(
         self, node: Node, message: m.CheckpointLate, now: float
@@ -308,38 +283,53 @@ class Checkpoints(Liveness):
         if message.error and attempt.table == self._disturbing() and message.passed < 0:
             if "catching up" not in message.error and "another part" not in message.error:
                 return self._fail_attempt(message.error, now)
+            attempt.spoiled = True  # the table is on its way
+            return []
         return self._again(max(message.passed, self._highest()) + 2, now)
 
     def _again(self, at: int, now: float) -> list[Effect]:
         """The same once more, with a later cut; a little further ahead each time."""
-        attempt = self._give_up()
+        attempt = self._attempt
+        assert attempt is not None
         tries = attempt.tries + 1
         if tries > MOST_TRIES:
-            self._attempt = attempt
             return self._fail_attempt(f"it was disturbed {tries} times in a row", now)
+        stopped = attempt.hold is not None
+        running = attempt.running or (stopped and (tries >= STOPS or bool(attempt.askers)))
+        effects = self._give_up()
         at += 1 << min(tries, 10)
         step = self.settings.checkpoint_rounds
         if step and not attempt.askers:
             at = -(-at // step) * step
         if attempt.askers or attempt.final:
-            at = 0
-        return self._begin(
-            attempt.directory, at, now, attempt.askers, attempt.clocks, tries, attempt.final
+            at = NOW
+        return effects + self._begin(
+            attempt.directory,
+            at,
+            now,
+            attempt.askers,
+            attempt.clocks,
+            tries,
+            attempt.final,
+            running,
         )
 
-    def _give_up(self) -> Attempt:
+    def _give_up(self) -> list[Effect]:
+        """There is no attempt any more; workers that hold for it go on."""
         attempt, self._attempt = self._attempt, None
         assert attempt is not None
         self._outbox.answered(_KEY)
-        return attempt
+        return self._release(attempt)
 
     # ---- its end ---------------------------------------------------------------------------
 
     def _fail_attempt(self, why: str, now: float) -> list[Effect]:
         """Loud; the previous checkpoint stays and the job goes on."""
-        attempt = self._give_up()
+        attempt = self._attempt
+        assert attempt is not None
+        released = self._give_up()
         text = f"checkpoint at {attempt.directory} was given up: {why}; the previous one is kept"
-        effects: list[Effect] = [Note(text)]
+        effects: list[Effect] = [*released, Note(text)]
         effects += self._answer_askers(attempt, CheckpointError(text))
         self._schedule(now)
         return effects + self._after_attempt(attempt, now)
@@ -350,7 +340,7 @@ class Checkpoints(Liveness):
             return []
         if message.error:
             return self._fail_attempt(message.error, now)
-        self._give_up()
+        self._attempt = None
         effects: list[Effect] = [
             Journal({"kind": "checkpoint", "path": message.path}),
             Note(f"checkpoint saved: {message.path}"),
@@ -402,7 +392,7 @@ class Checkpoints(Liveness):
             # the end comes after it: everybody has passed its cut, or never will
             attempt.complete = True
             return [] if attempt.publishing else self._order(attempt, now)
-        return self._begin(wanted, 0, now, final=True) if wanted else super()._finish(now)
+        return self._begin(wanted, NOW, now, final=True) if wanted else super()._finish(now)
 
     def _fail(self, error: Exception, now: float) -> list[Effect]:
         """A loss that ends the job names the checkpoint to go on from."""

@@ -108,6 +108,12 @@ class SchedulerCore(Status, Recovery):
                 return self._checked(node, message, now, self._on_save_checkpoint)
             case m.CheckpointParts():
                 return self._on_checkpoint_parts(node, message, now)
+            case m.CheckpointTaken():
+                return self._on_checkpoint_taken(node, message, now)
+            case m.Holding():
+                return self._on_holding(node, message, now)
+            case m.Resumed():
+                return self._on_resumed(node, message, now)
             case m.CheckpointLate():
                 return self._on_checkpoint_late(node, message, now)
             case m.Stopped():

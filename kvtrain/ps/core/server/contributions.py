@@ -96,6 +96,12 @@ class Contributions(Commits):
             keeps = self._keeps and isinstance(chunk.ledger, SyncLedger)
             more = chunk.stored.growth(ids, keeps)
             self._account.check(message.store, *more, f"rows of key {chunk.entry.spec.name!r}")
+        if without and (self.settings.checkpoint_rounds or self.settings.checkpoint_seconds):
+            raise JobError(
+                f"key {chunk.entry.spec.name!r}: checkpoints (--checkpoint-dir, "
+                "--checkpoint-every) need weights on the servers, and the store has no "
+                "optimizer; set update_on_kvstore=True"
+            )
         self._account.hold(part.array)
         standing = chunk.ledger.accept(part, now)
         if standing is not Standing.NEW:

@@ -31,6 +31,8 @@ class Cut:
     writing: set[int] = field(default_factory=set)
     written: dict[int, SavedPart | None] = field(default_factory=dict)
     complete: bool = False
+    #: why nothing comes of it: told again whenever the scheduler asks again
+    failed: str = ""
 
 
 class Cuts(Shipping):
@@ -50,8 +52,17 @@ class Cuts(Shipping):
                 return [late]
             primary = [s for s in self._shards if s.decides]
             cut = self._cut = Cut(message, {s.number: s.view for s in primary})
+        if cut.failed:
+            # begun again it would save what has changed since
+            return [_late(message.attempt, -1, cut.failed)]
         cut.complete = cut.complete or message.complete
         return self._go_on_with(cut)
+
+    def _give_up_cut(self, cut: Cut, why: str) -> Send:
+        """Nothing comes of this attempt here, however often the scheduler asks."""
+        cut.failed = why
+        cut.taken.clear()
+        return _late(cut.order.attempt, -1, why)
 
     def _why_late(self, message: m.Checkpoint) -> Send | None:
         """A cut that was passed already, or a server that does not know yet what it holds."""
@@ -62,14 +73,17 @@ class Cuts(Shipping):
             ledger = chunk.ledger
             if chunk.shard.decides and isinstance(ledger, SyncLedger) and ledger.last_closed:
                 passed = max(passed, ledger.last_closed.step)
-        if not message.complete and passed >= message.at:
+        if message.at >= 0 and passed >= message.at:
             return _late(message.attempt, passed, "")
         return None
 
     def _cut_before(self, chunk: Chunk, step: int) -> None:
         """A round of `step` is about to be reduced on this settled chunk."""
         cut = self._cut
-        if cut is None or chunk.stored.id in cut.taken or not isinstance(chunk.ledger, SyncLedger):
+        if cut is None or cut.failed or not isinstance(chunk.ledger, SyncLedger):
+            return
+        number = chunk.shard.number
+        if chunk.stored.id in cut.taken or number in cut.writing or number in cut.written:
             return
         if step >= cut.order.at:
             self._take(cut, chunk)
@@ -86,17 +100,34 @@ class Cuts(Shipping):
 
     def _go_on_with(self, cut: Cut) -> list[Effect]:
         """Take what may be taken, write what is whole, tell what is written."""
-        if any(self._shards[n].view != view for n, view in cut.views.items()):
-            self._cut = None
-            return [_late(cut.order.attempt, -1, f"{self.node} has another part in the shards")]
+        if {s.number: s.view for s in self._shards if s.decides} != cut.views:
+            return [self._give_up_cut(cut, f"{self.node} has another part in the shards")]
         effects: list[Effect] = []
         if cut.complete:
+            if without := self._without_updater():
+                return [self._give_up_cut(cut, without)]
             for number in cut.views:
                 if number not in cut.writing and number not in cut.written:
                     effects += self._write(cut, self._shards[number])
         if len(cut.written) == len(cut.views) and cut.complete:
             effects.append(self._parts(cut))
+        elif cut.order.hold and len(cut.writing) + len(cut.written) == len(cut.views):
+            taken = m.CheckpointTaken(attempt=cut.order.attempt, covered=_covered(cut))
+            effects.append(Send(SCHEDULER, taken))
         return effects
+
+    def _without_updater(self) -> str:
+        """Why there is nothing to save: sums of contributions are not weights (R27)."""
+        for shard in self._shards:
+            for chunk_id in shard.chunks if shard.decides else ():
+                chunk = self._chunks[chunk_id]
+                if chunk.stored.version and not chunk.stored.optimizer_number:
+                    return (
+                        f"key {chunk.entry.spec.name!r} of store {chunk.entry.store} has no "
+                        "optimizer on the servers, so its weights are not there; set "
+                        "update_on_kvstore=True, or save them from the script"
+                    )
+        return ""
 
     def _write(self, cut: Cut, shard: Shard) -> list[Effect]:
         """A shard of which every chunk is taken, or can be taken now."""
@@ -120,19 +151,18 @@ class Cuts(Shipping):
         """A record was committed: a shard that waited for it may be written now."""
         cut = self._cut
         number = chunk.shard.number
-        if cut is None or not cut.complete or number in cut.writing or number in cut.written:
+        if cut is None or cut.failed or not cut.complete or number not in cut.views:
             return
-        if number in cut.views:
+        if number not in cut.writing and number not in cut.written:
             for effect in self._go_on_with(cut):
                 self._replies.push(effect)
 
     def _on_part_written(self, message: PartWritten) -> list[Effect]:
         cut = self._cut
-        if cut is None or message.attempt != cut.order.attempt:
+        if cut is None or cut.failed or message.attempt != cut.order.attempt:
             return []
         if message.part is None:
-            self._cut = None
-            return [_late(message.attempt, -1, message.error)]
+            return [self._give_up_cut(cut, message.error)]
         cut.writing.discard(message.shard)
         cut.written[message.shard] = message.part
         return self._go_on_with(cut)
@@ -147,11 +177,15 @@ class Cuts(Shipping):
             SCHEDULER,
             m.CheckpointParts(
                 attempt=cut.order.attempt,
-                covered=tuple(m.Covered(n, view) for n, view in sorted(cut.views.items())),
+                covered=_covered(cut),
                 parts=tuple(p for _, p in sorted(cut.written.items()) if p is not None),
                 stores=stores,
             ),
         )
+
+
+def _covered(cut: Cut) -> tuple[m.Covered, ...]:
+    return tuple(m.Covered(number, view) for number, view in sorted(cut.views.items()))
 
 
 def _late(attempt: int, passed: int, error: str) -> Send:

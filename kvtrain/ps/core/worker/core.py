@@ -83,6 +83,10 @@ class WorkerCore(JoiningAndEnding):
                 return self._on_states_read(sender, message)
             case m.StatesWritten():
                 return self._on_states_written(sender, message)
+            case m.Hold():
+                return self._on_hold(message, now)
+            case m.Resume():
+                return self._on_resume(message, now)
             case m.CheckpointSaved():
                 self._go_on()
                 return self._answered(("save", message.request), message.request, message.path)
@@ -111,6 +115,8 @@ class WorkerCore(JoiningAndEnding):
             effects += self.flush(now)
         if self._query_at is not None and now >= self._query_at:
             effects += self._ask_what_became(now)
+        if self._hold is not None and self._hold.is_over(now):
+            effects += self._end_hold(now)
         silent = self.joining.silent_for(now)
         if self.table is not None and silent >= self.settings.dead_after:
             leaving = self._leaving()
@@ -130,6 +136,8 @@ class WorkerCore(JoiningAndEnding):
         times = [self.joining.next_deadline(), self._outbox.next_deadline(), self._query_at]
         if self._corked:
             times.append(self._cork_until)
+        if self._hold is not None:
+            times.append(self._hold.until)
         return min((t for t in times if t is not None), default=None)
 
     def check_invariants(self) -> None:
@@ -143,8 +151,9 @@ class WorkerCore(JoiningAndEnding):
             assert rounds == sorted(set(rounds)), f"{chunk_id}: rounds out of order"
             for posted in (*chunk.in_flight, *chunk.queue):
                 assert self.failed or posted.request in self._requests
-            # what waits for a read, or for earlier steps, has the deadline of those
-            if chunk.queue and not chunk.in_flight and not chunk.reading:
+            # what waits for a read, a checkpoint or earlier steps has the deadline of those
+            free = not chunk.in_flight and not chunk.reading and self._hold is None
+            if chunk.queue and free:
                 assert self._must_wait(chunk.entry.store, chunk.queue[0].step), chunk_id
         if any(self._chunks[c].in_flight for c in self._busy) and not self.failed:
             assert self._query_at is not None, "a wait without a deadline"

@@ -97,6 +97,7 @@ class JoiningAndEnding(Routing):
         self._requests.clear()
         self._reads.clear()
         self._after_drain.clear()
+        self._hold = None
         self._outbox.clear()
         self._query_at = None
         return [Fail(number, error) for number in open_]
@@ -109,7 +110,7 @@ class JoiningAndEnding(Routing):
             message = m.Leave(request=number, epoch=self.epoch, until=until)
             return self._ask_scheduler("leave", number, message, at)
 
-        return self._when_drained(None, then, now)
+        return self._when_drained(None, lambda at: self._after_hold(then, at), now)
 
     def _leaving(self) -> list[int]:
         return [n for n, o in self._requests.items() if isinstance(o.request, r.LeaveRequest)]
@@ -164,4 +165,5 @@ class JoiningAndEnding(Routing):
                 self._busy.discard(chunk_id)
         told = [effect for store in sorted(touched) for effect in self._tell_clock(store, now)]
         self._outbox.forget(lambda key: isinstance(key, tuple) and key[-1] == number)
+        told += self._tell_hold(now)
         return [Fail(number, error), *packer.flush(self.epoch), *told, *self._drained(now)]

@@ -9,14 +9,14 @@ from kvtrain.ps.core.codecs import PLAIN
 from kvtrain.ps.core.effects import Copy, Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round
 from kvtrain.ps.core.posting import ClientChunk, Kept, Lent, Packer, Posted, place
-from kvtrain.ps.core.worker.clocks import TellsClocks
+from kvtrain.ps.core.worker.holds import Holds
 from kvtrain.ps.core.worker.state import check_array, fill, fits
 
 #: bytes from which a chunk is given to the shell before the next one is copied
 ALONE = 64 << 10
 
 
-class Pushes(TellsClocks):
+class Pushes(Holds):
     """Per chunk: idle or in flight, with a queue behind."""
 
     def _push(self, number: int, request: r.PushRequest, now: float) -> list[Effect]:
@@ -103,6 +103,8 @@ class Pushes(TellsClocks):
                 return
             if sync and self._must_wait(chunk.entry.store, chunk.queue[0].step):
                 return
+            if self._hold is not None and self._holds_back(chunk.queue[0].step, now):
+                return
             posted = chunk.queue.popleft()
             posted.interval = self.settings.resend_after
             posted.due = now + posted.interval
@@ -172,6 +174,8 @@ class Pushes(TellsClocks):
         if not self._busy:
             self._query_at = None
         effects += self._tell_clock(message.store, now)
+        if self._hold is not None:
+            effects += self._tell_hold(now)
         if self._after_drain:
             effects += self._drained(now)
         return effects

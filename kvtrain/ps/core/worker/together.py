@@ -80,7 +80,8 @@ class Together(Standstills):
             self._go_on()
         else:
             store.barriers = 0
-        return [*self._tell_clock(ordinal, now), *self._done(number)]
+        told = self._tell_clock(ordinal, now)
+        return [*told, *self._tell_hold(now), *self._done(number)]
 
     def _save_checkpoint(
         self, number: int, request: r.SaveCheckpointRequest, now: float
@@ -92,7 +93,8 @@ class Together(Standstills):
             message = m.SaveCheckpoint(
                 request=number, epoch=self.epoch, directory=request.directory, clocks=clocks
             )
-            return self._ask_scheduler("save", number, message, at) + self._rest(number, at)
+            asked = self._ask_scheduler("save", number, message, at)
+            return asked + self._tell_hold(at) + self._rest(number, at)
 
         return self._when_drained(None, then, now)
 
