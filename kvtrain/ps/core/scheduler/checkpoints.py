@@ -384,8 +384,10 @@ class Checkpoints(Standstills):
     def _finish(self, now: float) -> list[Effect]:
         """All workers have left: what they have trained is saved before the servers go."""
         wanted = self.settings.checkpoint_dir
-        everything = self.table is not None and self.directory.keys and self._formed
-        if self.phase is not Phase.RUNNING or not everything or self._elections:
+        # who has left has been in the job, also if an earlier scheduler formed it
+        formed = self._formed or self._all_gone()
+        everything = self.table is not None and self.directory.keys and formed
+        if self.phase is not Phase.RUNNING or not everything:
             return super()._finish(now)
         attempt = self._attempt
         if attempt is not None:
