@@ -34,6 +34,7 @@ def busy(seed: int, **changes: Any) -> Plan:
         "drop": 0.05,
         "hyper": False,
         "rows": False,
+        "modes": [],
         "compression": "",
     }
     return replace(plan, steps=steps, **(base | changes))
@@ -41,12 +42,12 @@ def busy(seed: int, **changes: Any) -> Plan:
 
 def rounds(seed: int) -> Plan:
     """Keys that close rounds; every other one is pushed only in some of the steps."""
-    return busy(seed, sync=True, skips=True, staleness=None, modes=[])
+    return busy(seed, sync=True, skips=True, staleness=None)
 
 
 def disturbed(seed: int) -> Plan:
     """Attempts that are given up and repeated: full disks, late answers."""
-    plan = busy(seed, sync=True, staleness=None, modes=[], longest_delay=2.0, drop=0.2)
+    plan = busy(seed, sync=True, staleness=None, longest_delay=2.0, drop=0.2)
     assert plan.saves is not None
     return replace(plan, saves=replace(plan.saves, full=0.2, rounds=1))
 
@@ -68,7 +69,15 @@ def bounded(seed: int) -> Plan:
     return replace(asynchronous(seed), staleness=seed % 3, one_trip=False)
 
 
-@pytest.mark.parametrize("plan", [rounds, asynchronous, bounded], ids=lambda f: f.__name__)
+def mixed(seed: int) -> Plan:
+    """Keys of every kind in one store."""
+    plan = asynchronous(seed)
+    some = ("sync", "async", "ssp:1")
+    modes = [[some[(seed + i) % 3] for i, _ in enumerate(sizes)] for sizes in plan.stores]
+    return replace(plan, modes=modes, one_trip=False, steps=[max(plan.steps)] * plan.workers)
+
+
+@pytest.mark.parametrize("plan", [rounds, asynchronous, bounded, mixed], ids=lambda f: f.__name__)
 def test_what_is_published_is_a_cut(plan: Callable[[int], Plan]) -> None:
     kinds: Counter[str] = Counter()
     midway = 0
@@ -157,12 +166,12 @@ def copy_before_all_hold(patch: Patch) -> None:
 MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
     (cut_by_version, rounds, 5),
     (copy_after_the_first_later_round, rounds, 0),
-    (never_late, disturbed, 2),
-    (take_parts_of_any_attempt, disturbed, 13),
+    (never_late, disturbed, 14),
+    (take_parts_of_any_attempt, disturbed, 25),
     (forget_the_optimizer_state, rounds, 3),
     (go_on_pushing_while_holding, asynchronous, 5),
-    (hold_before_all_is_acknowledged, asynchronous, 25),
-    (copy_before_all_hold, bounded, 8),
+    (hold_before_all_is_acknowledged, asynchronous, 31),
+    (copy_before_all_hold, bounded, 38),
 ]
 
 
