@@ -188,7 +188,7 @@ class Plan:
             self.steps = [steps * longer for steps in self.steps]
             self.saves = SavePlan.draw(rng, self.steps)
         # a command that waits for a later push than another key's has no common round
-        if self.sync and not self.hyper and not self.modes:
+        if not self.hyper:
             self.skips = rng.random() < 0.3
 
     def _draw_backups(self, rng: random.Random) -> None:
@@ -314,7 +314,8 @@ class Plan:
 
     def pushed(self, key: int, step: int) -> bool:
         """Whether a key is pushed in a step."""
-        return not (self.skips and key % 2 and (self.seed + step) % 3)
+        skips = self.skips and self.sync and not self.modes
+        return not (skips and key % 2 and (self.seed + step) % 3)
 
     def order(self, rank: int, step: int, store: int) -> list[int]:
         """In which order a worker posts its keys; another one for each."""

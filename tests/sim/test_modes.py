@@ -38,6 +38,8 @@ def hostile(seed: int, **changes: Any) -> Plan:
         "arising": False,
         "modes": [],
         "pipe": 0.0,
+        "saves": None,
+        "skips": False,
     }
     return replace(Plan.draw(seed), **(base | changes))
 
