@@ -314,7 +314,7 @@ class Plan:
 
     def pushed(self, key: int, step: int) -> bool:
         """Whether a key is pushed in a step."""
-        skips = self.skips and self.sync and not self.modes
+        skips = self.skips and self.sync and not (self.modes or self.backups)
         return not (skips and key % 2 and (self.seed + step) % 3)
 
     def order(self, rank: int, step: int, store: int) -> list[int]:

@@ -20,7 +20,7 @@ def resumed(plan: Plan, published: list[Saved]) -> tuple[Plan, Saved] | None:
     Asynchronous jobs have no bits to compare, and what a codec keeps back is the workers' own.
     """
     found = [saved for saved in published if saved.job.kind == "exact"]
-    if not found or plan.compression or not plan.sync:
+    if not found or plan.compression or plan.backups or not plan.sync:
         return None
     rng = random.Random(plan.seed * 31 + 7)
     saved = rng.choice(found)

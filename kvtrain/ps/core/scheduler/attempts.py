@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from kvtrain.ps.core.backup import backups_of
 from kvtrain.ps.core.clocks import is_sync, staleness_of
 from kvtrain.ps.core.membership import Epoch, NodeId, StoreClock
 from kvtrain.ps.core.saved import SavedPart, SavedStore
@@ -42,9 +43,9 @@ class Attempt:
     number: int
     directory: str
     at: int
-    #: for whom, with the steps of the workers that stand still; nobody: it is automatic
+    #: for whom, and where those workers stand still; nobody: it is automatic
     askers: list[tuple[NodeId, int]]
-    clocks: dict[int, int]
+    clocks: dict[NodeId, tuple[StoreClock, ...]]
     since: float
     tries: int
     #: (view of each shard, lost workers) when it began
@@ -101,7 +102,7 @@ class Attempts(Liveness):
         A store in which nobody makes steps does not hold the others up; one in which nobody has
         ended a step may only be about to, until the others are two steps on.
         """
-        live = self._present()
+        live = [node for node in self._present() if node not in self._askers(attempt)]
         clocks = [{c.store: c.step for c in self._clocks_of(node)} for node in live]
         if not live:
             return True
@@ -121,10 +122,19 @@ class Attempts(Liveness):
             # where some are ahead of others, nothing is left out and some is done again
             every = attempt.hold.clocks.values()
             return min(next((c.step for c in mine if c.store == store), 0) for mine in every)
+        seen = self._seen_clocks()
         if attempt.askers:
-            return attempt.clocks.get(store, 0)
-        highest = max((c.step for c in self._seen_clocks() if c.store == store), default=0)
-        return highest if attempt.final else min(attempt.at, highest)
+            standing = [clock for mine in attempt.clocks.values() for clock in mine]
+            seen = iter(standing if attempt.at == NOW else [*seen, *standing])
+        highest = max((c.step for c in seen if c.store == store), default=0)
+        if attempt.at == NOW:
+            return highest
+        return min(attempt.at, highest)
+
+    @staticmethod
+    def _askers(attempt: Attempt) -> set[NodeId]:
+        """They stand still by themselves, with everything acknowledged."""
+        return {node for node, _ in attempt.askers}
 
     # ---- what the keys need ----------------------------------------------------------------
 
@@ -146,6 +156,10 @@ class Attempts(Liveness):
     def _must_hold(self) -> bool:
         """Whether some key closes no rounds, so that only a stop gives a cut."""
         return any(not sync for sync, _ in self._modes())
+
+    def _closes_without(self) -> bool:
+        """Whether rounds go on without a worker that stands still (backup workers)."""
+        return any(backups_of(entry.spec.consistency) for entry in self.directory.keys.values())
 
     def _has_common_step(self) -> bool:
         """Whether workers stay near each other, so that they can stop at one step."""

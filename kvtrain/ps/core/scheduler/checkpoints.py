@@ -81,6 +81,7 @@ class Checkpoints(Standstills):
         if attempt is not None and attempt.askers and attempt.directory == directory:
             if not attempt.publishing and asker not in attempt.askers:
                 attempt.askers.append(asker)
+                attempt.clocks[node.id] = message.clocks
             return []
         if attempt is not None:
             if attempt.askers or attempt.publishing:
@@ -95,8 +96,12 @@ class Checkpoints(Standstills):
     def _begin_by_hand(
         self, directory: str, asker: tuple[NodeId, int], message: m.SaveCheckpoint, now: float
     ) -> list[Effect]:
-        clocks = {clock.store: clock.step for clock in message.clocks}
-        return self._begin(directory, NOW, now, askers=[asker], clocks=clocks)
+        clocks = {asker[0]: message.clocks}
+        return self._begin(directory, self._where_by_hand(), now, askers=[asker], clocks=clocks)
+
+    def _where_by_hand(self) -> int:
+        """Who asks stands still, and everybody with it, unless rounds close without."""
+        return self._highest() + 2 if self._closes_without() else NOW
 
     def _on_declare(self, node: Node, message: m.Declare, now: float) -> list[Effect]:
         """The first keys that close no rounds: the first cut was ordered before they were."""
@@ -172,7 +177,7 @@ class Checkpoints(Standstills):
         at: int,
         now: float,
         askers: list[tuple[NodeId, int]] | None = None,
-        clocks: dict[int, int] | None = None,
+        clocks: dict[NodeId, tuple[StoreClock, ...]] | None = None,
         tries: int = 0,
         final: bool = False,
         running: bool = False,
@@ -194,7 +199,7 @@ class Checkpoints(Standstills):
             # until everybody stands still it is not known of which moment it is
             at, attempt.at = self._where_to_hold(bool(askers), at), NOW
             return self._stop_workers(attempt, at, now)
-        attempt.complete = bool(askers) or final
+        attempt.complete = at == NOW
         return self._order(attempt, now)
 
     def _order(self, attempt: Attempt, now: float) -> list[Effect]:
@@ -302,7 +307,7 @@ class Checkpoints(Standstills):
         if step and not attempt.askers:
             at = -(-at // step) * step
         if attempt.askers or attempt.final:
-            at = NOW
+            at = at if attempt.askers and self._closes_without() else NOW
         return effects + self._begin(
             attempt.directory,
             at,
@@ -349,7 +354,7 @@ class Checkpoints(Standstills):
         for asker, request in attempt.askers:
             effects.append(self._saved(asker, request, message.path))
         if attempt.askers:
-            clocks = tuple(StoreClock(s, c) for s, c in sorted(attempt.clocks.items()))
+            clocks = attempt.clocks[attempt.askers[0][0]]
             self._last = (attempt.directory, clocks, message.path)
         self._schedule(now)
         return effects + self._after_attempt(attempt, now)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Send
-from kvtrain.ps.core.membership import NodeId, StoreClock
 from kvtrain.ps.core.roster import Node
 from kvtrain.ps.core.scheduler.attempts import OWN, Attempt, Attempts, Standstill
 
@@ -33,11 +32,6 @@ class Standstills(Attempts):
             return [Send(node, order) for node in waited if node not in self._askers(attempt)]
 
         return self._outbox.ask(_KEY, again, now) + self._if_all_hold(attempt, now)
-
-    @staticmethod
-    def _askers(attempt: Attempt) -> set[NodeId]:
-        """They stand still by themselves, with everything acknowledged."""
-        return {node for node, _ in attempt.askers}
 
     def _on_holding(self, node: Node, message: m.Holding, now: float) -> list[Effect]:
         attempt = self._attempt
@@ -64,8 +58,7 @@ class Standstills(Attempts):
         if hold.at != OWN and waited and max(left, default=0) > hold.at:
             # somebody made more steps than that before it left
             return self._again(self._highest() + 2, now)
-        for node, _ in attempt.askers:
-            hold.clocks[node] = tuple(StoreClock(s, c) for s, c in attempt.clocks.items())
+        hold.clocks.update(attempt.clocks)
         self._outbox.answered(_KEY)
         attempt.complete = True
         return self._order(attempt, now)
