@@ -35,6 +35,8 @@ def busy(seed: int, **changes: Any) -> Plan:
         "hyper": False,
         "rows": False,
         "modes": [],
+        "backups": 0,
+        "states": False,
         "compression": "",
     }
     return replace(plan, steps=steps, **(base | changes))

@@ -102,7 +102,12 @@ class Attempts(Liveness):
         A store in which nobody makes steps does not hold the others up; one in which nobody has
         ended a step may only be about to, until the others are two steps on.
         """
-        live = [node for node in self._present() if node not in self._askers(attempt)]
+        still = self._askers(attempt)
+        if still:
+            # who waits in a barrier waits for them
+            waiting = {rank for ranks in self.barriers.waiting.values() for rank in ranks}
+            still |= {node for node in self._present() if node.rank in waiting}
+        live = [node for node in self._present() if node not in still]
         clocks = [{c.store: c.step for c in self._clocks_of(node)} for node in live]
         if not live:
             return True
