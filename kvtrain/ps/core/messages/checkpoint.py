@@ -67,6 +67,8 @@ class CheckpointParts(Message):
     parts: tuple[SavedPart, ...]
     #: optimizers of the stores; type and step are the scheduler's to fill in
     stores: tuple[SavedStore, ...]
+    #: first step without a closed round, of the chunks that were saved as they are
+    closed: tuple[StoreClock, ...] = ()
 
 
 @message(104, Role.SCHEDULER, by=(Role.SERVER,))

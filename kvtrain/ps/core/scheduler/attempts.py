@@ -62,6 +62,8 @@ class Attempt:
     covered: dict[int, Epoch] = field(default_factory=dict)
     parts: dict[int, SavedPart] = field(default_factory=dict)
     stores: dict[int, SavedStore] = field(default_factory=dict)
+    #: store -> first step of which no round is in chunks that were saved as they were
+    closed: dict[int, int] = field(default_factory=dict)
     publishing: bool = False
 
 
@@ -134,7 +136,7 @@ class Attempts(Liveness):
         highest = max((c.step for c in seen if c.store == store), default=0)
         if attempt.at == NOW:
             return highest
-        return min(attempt.at, highest)
+        return min(attempt.at, max(highest, attempt.closed.get(store, 0)))
 
     @staticmethod
     def _askers(attempt: Attempt) -> set[NodeId]:

@@ -245,6 +245,8 @@ class Checkpoints(Standstills):
                 attempt.parts[part.shard] = part
         for store in message.stores:
             attempt.stores[store.number] = store
+        for clock in message.closed:
+            attempt.closed[clock.store] = max(clock.step, attempt.closed.get(clock.store, 0))
         if len(attempt.covered) < len(self.table.shards):
             return []
         if attempt.hold is not None and not attempt.hold.over:

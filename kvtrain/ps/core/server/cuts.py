@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, SavePart, Send
-from kvtrain.ps.core.membership import SCHEDULER, Epoch
+from kvtrain.ps.core.membership import SCHEDULER, Epoch, StoreClock
 from kvtrain.ps.core.messages.disk import PartWritten
 from kvtrain.ps.core.rounds import SyncLedger
 from kvtrain.ps.core.saved import SavedChunk, SavedPart, SavedStore
@@ -31,6 +31,8 @@ class Cut:
     writing: set[int] = field(default_factory=set)
     written: dict[int, SavedPart | None] = field(default_factory=dict)
     complete: bool = False
+    #: store -> first step of which no round is in what was copied
+    closed: dict[int, int] = field(default_factory=dict)
     #: why nothing comes of it: told again whenever the scheduler asks again
     failed: str = ""
 
@@ -137,6 +139,10 @@ class Cuts(Shipping):
                 if not self._is_settled(chunk):
                     return []
                 self._take(cut, chunk)
+                ledger, store = chunk.ledger, chunk.entry.store
+                if isinstance(ledger, SyncLedger) and ledger.last_closed:
+                    step = ledger.last_closed.step + 1
+                    cut.closed[store] = max(step, cut.closed.get(store, 0))
         if not chunks:
             cut.written[shard.number] = None
             return []
@@ -180,6 +186,7 @@ class Cuts(Shipping):
                 covered=_covered(cut),
                 parts=tuple(p for _, p in sorted(cut.written.items()) if p is not None),
                 stores=stores,
+                closed=tuple(StoreClock(s, step) for s, step in sorted(cut.closed.items())),
             ),
         )
 
