@@ -31,7 +31,8 @@ class Fault:
 
     kill; pause (shorter than anybody notices); sleep (until it is given up: a zombie when it
     wakes); cut (from another process, for a while); deaf (it hears nothing from another one, which
-    hears it); partition (the processes fall into two groups); terminate (SIGTERM).
+    hears it); partition (the processes fall into two groups); outcast (cut from the scheduler
+    until it is given up, while it talks to all others); terminate (SIGTERM).
     """
 
     kind: str
@@ -101,6 +102,8 @@ class Plan:
     saves: SavePlan | None = None
     #: every other key is pushed only in some of the steps
     skips: bool = False
+    #: longest time that a worker computes before a step
+    think: float = 0.0
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -190,6 +193,15 @@ class Plan:
         # a command that waits for a later push than another key's has no common round
         if not self.hyper:
             self.skips = rng.random() < 0.3
+        if rng.random() < 0.25:
+            self.think = rng.choice((0.5, 3.0, 10.0))
+        if rng.random() < 0.08:
+            roles = ["server"] * (self.replicas > 0) + ["worker"] * (
+                self.on_worker_loss == "restart"
+            )
+            for role in roles:
+                when, seconds = rng.uniform(0.5, 4.0), self.dead_after * rng.uniform(1.5, 2.0)
+                self.faults.append(Fault("outcast", role, when, rng.random(), seconds))
 
     def _draw_backups(self, rng: random.Random) -> None:
         """Rounds that close without their slowest members."""

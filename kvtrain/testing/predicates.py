@@ -118,6 +118,10 @@ class Witness:
         """A worker's program begins in `step` of `store`."""
         self._begins[(node, store)] = step
 
+    def clock_told(self, sender: NodeId, message: m.Clock) -> None:
+        """A successor tells where it goes on before its program does."""
+        self._begins.setdefault((sender, message.store), message.step)
+
     def _place(self, chunk: ChunkId, node: NodeId, round_: Round) -> tuple[int, int]:
         """Step and number of the push that a round (sync) or sequence number (async) names."""
         if self.is_sync(chunk):

@@ -53,6 +53,8 @@ def program(
         for store in range(len(plan.stores)):
             if step < starts[store]:
                 continue
+            if plan.think:
+                yield "sleep", random.Random(f"{plan.seed} {rank} {step}").uniform(0, plan.think)
             if plan.staleness is None and not plan.modes:
                 yield from _one_step(plan, rank, step, store, seen, call, incarnation())
             else:

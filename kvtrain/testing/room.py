@@ -64,6 +64,9 @@ class Process:
         #: own clock at the time of each read that is not answered
         self.clocks: dict[int, int] = {}
         self.ticks = 0
+        self.ticked_at = 0.0
+        #: ticks in a row without any time between them
+        self.spins = 0
 
     def begins_at(self, store: int) -> int:
         """Where the program goes on; it has passed the barriers of before."""
@@ -138,6 +141,8 @@ class Room:
         self._cuts: list[tuple[Process, Process, float]] = []
         #: processes on one side of a cut through the whole network, and until when
         self._partitions: list[tuple[set[Process], float]] = []
+        #: processes that the scheduler neither hears nor reaches, and until when
+        self._outcasts: list[tuple[Process, float]] = []
         self._journal: list[dict[str, Any]] = []
         self.scheduler = self._make(Role.SCHEDULER, 0)
 
@@ -260,8 +265,10 @@ class Room:
         process.alive, process.ended = False, True
 
     def journal(self, process: Process, record: dict[str, Any]) -> None:
-        """A record of the scheduler is on the disk; it may die before it tells anybody."""
-        self._journal.append(json.loads(json.dumps(record)))
+        """A record of the scheduler is on the disk; it may die while it writes it, or before it
+        tells anybody."""
+        if not process.dies_at_journal or self._sim.rng.random() < 0.5:
+            self._journal.append(json.loads(json.dumps(record)))
         if process.dies_at_journal:
             self._sim.note(f"{process.name} dies after {record['kind']}")
             self._kill_scheduler(process)
@@ -320,6 +327,12 @@ class Room:
                 sim.note(f"{victim.name} sleeps {fault.seconds:.1f} s")
                 victim.paused_until = sim.now + fault.seconds
                 victim.zombie = True
+            case "outcast" if role == Role.WORKER or self._may_lose(victim):
+                if role == Role.WORKER and not victim.core.welcomed:
+                    return
+                sim.note(f"cut {victim.name} from the scheduler for {fault.seconds:.1f} s")
+                self._outcasts.append((victim, sim.now + fault.seconds))
+                victim.zombie = True
             case "partition":
                 side = {p for p in self.processes if p.alive and sim.rng.random() < 0.5}
                 names = sorted(p.name for p in side)
@@ -351,9 +364,13 @@ class Room:
 
     def is_cut(self, source: Process, target: Process) -> bool:
         """Whether nothing gets through from one process to another now."""
-        if not (self._cuts or self._partitions):
+        if not (self._cuts or self._partitions or self._outcasts):
             return False
         now = self._sim.now
+        if self.scheduler in (source, target):
+            other = target if source is self.scheduler else source
+            if any(other is victim and now < until for victim, until in self._outcasts):
+                return True
         if any(now < until and (source in s) != (target in s) for s, until in self._partitions):
             return True
         return any(source is a and target is b and now < until for a, b, until in self._cuts)

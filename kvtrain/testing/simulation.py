@@ -81,6 +81,8 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._addresses: dict[NodeId, Process] = {}
+        #: store -> highest barrier that somebody has passed
+        self._passed: dict[int, int] = {}
         self.failed_text = ""
         self.finished = False
         self.disks = Disks(self, restored)
@@ -145,6 +147,9 @@ class Simulation:
         if process.paused_until > self.now:
             self.at(process.paused_until, lambda: self._tick(process, turn))
             return
+        process.spins = process.spins + 1 if self.now - process.ticked_at < 1e-4 else 0
+        process.ticked_at = self.now
+        assert process.spins < 1000, f"I13: {process.name} wakes again and again for nothing"
         if process.role != Role.SCHEDULER:
             process.core.joining.turns += 1
         self.carry_out(process, process.core.on_tick(self.now))
@@ -218,6 +223,8 @@ class Simulation:
     def _remember(self, sender: NodeId, message: m.Message) -> None:
         if isinstance(message, m.Push):
             self.witness.sent(sender, message)
+        elif isinstance(message, m.Clock):
+            self.witness.clock_told(sender, message)
         elif isinstance(message, m.TableUpdate | m.Welcome):
             self.witness.tables[message.table.epoch] = message.table
         elif isinstance(message, m.Init | m.Declared):
@@ -242,8 +249,10 @@ class Simulation:
             clock = process.clocks.pop(number, None)
             self._look_at_values(process, request, dict(rounds), floor, clock)
         if isinstance(request, r.BarrierRequest):
-            mine = rounds[0]
-            for other in self.room.of_role(Role.WORKER):
+            mine, passed_by_some = rounds[0], self._passed.get(request.store, 0)
+            self._passed[request.store] = max(mine, passed_by_some)
+            # who comes later may be told although a successor of one of them is not so far again
+            for other in self.room.of_role(Role.WORKER) if mine > passed_by_some else ():
                 there = other.barriers.get(request.store)
                 passed = other.ended or other.zombie or there is None or there >= mine
                 assert passed, f"{process.name} passed barrier {mine} alone"

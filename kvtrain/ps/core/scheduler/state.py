@@ -18,6 +18,7 @@ from kvtrain.ps.core.membership import (
     Epoch,
     NodeId,
     Role,
+    StoreClock,
     Table,
 )
 from kvtrain.ps.core.roster import Node, Roster
@@ -50,6 +51,8 @@ class Resuming:
     node: Node | None = None
     #: server -> (its table, steps seen of that rank by store)
     seen: dict[NodeId, tuple[Epoch, dict[int, int]]] = field(default_factory=dict)
+    #: what its predecessor told last of the steps that it had finished
+    clocks: tuple[StoreClock, ...] = ()
 
 
 class SchedulerState:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from kvtrain.errors import WorkerLost
 from kvtrain.ps.core import messages as m
+from kvtrain.ps.core.clocks import is_sync
 from kvtrain.ps.core.effects import Effect, Journal, Note
 from kvtrain.ps.core.membership import NodeId, Role, StoreClock
 from kvtrain.ps.core.roster import Node
@@ -55,7 +56,7 @@ class WorkerLosses(Agreements):
         assert member is not None
         successor = NodeId(Role.WORKER, rank, self.roster.next_incarnation(Role.WORKER, rank))
         self.roster.incarnations[(int(Role.WORKER), rank)] = successor.incarnation
-        self._resuming[rank] = Resuming(successor)
+        self._resuming[rank] = Resuming(successor, clocks=node.clocks)
         self._counter += 1
         changed = replace(member, node=successor, resuming=True)
         self.table = self.table.with_member(self.epoch, changed)
@@ -123,8 +124,11 @@ class WorkerLosses(Agreements):
         return effects
 
     def _resume_step(self, store: int, seen: int, rank: int) -> int:
-        """The step that was seen in sync; elsewhere the lowest live clock (R42)."""
-        if self.directory.stores[store][1]:
+        """The step that was seen on keys that close rounds; where there are none the lowest live
+        clock (R42), or its own as it was last told if nobody else is there."""
+        default = self.directory.stores[store][1]
+        keys = [entry for entry in self.directory.keys.values() if entry.store == store]
+        if any(is_sync(e.spec.consistency, default) for e in keys) or not keys:
             return seen
         clocks = [
             clock.step
@@ -132,7 +136,8 @@ class WorkerLosses(Agreements):
             for clock in node.clocks
             if clock.store == store and node.is_here() and node.id.rank != rank
         ]
-        return min(clocks, default=seen)
+        own = (c.step for c in self._resuming[rank].clocks if c.store == store)
+        return min(clocks, default=max(own, default=seen))
 
     def _awaited(self, hello: m.Hello) -> NodeId | None:
         """Whose place a worker that says Hello in a running job takes."""

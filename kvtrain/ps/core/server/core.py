@@ -128,7 +128,7 @@ class ServerCore(Handovers):
         times = [
             self.joining.next_deadline(),
             self._outbox.next_deadline(),
-            self._next_look,
+            None if self.table is None else self._next_look,
             self._ship_at,
         ]
         return min((t for t in times if t is not None), default=None)

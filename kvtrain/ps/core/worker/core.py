@@ -72,7 +72,7 @@ class WorkerCore(JoiningAndEnding):
             case m.Released():
                 return self._on_released(message)
             case m.OptimizerSet():
-                return self._part_done(message.request, ("optimizer", sender))
+                return self._on_optimizer_set(sender, message, now)
             case m.ClockAck():
                 return self._on_clock_ack(sender, message)
             case m.RestingKnown():

@@ -56,6 +56,18 @@ class Together(Standstills):
 
         return self._when_drained(request.store, then, now)
 
+    def _on_optimizer_set(
+        self, sender: NodeId, message: m.OptimizerSet, now: float
+    ) -> list[Effect]:
+        """An answer counts for the shards of the table under which it was asked: by an older one
+        the server may have held fewer, by a newer one others hold them (R19)."""
+        open_ = self._requests.get(message.request)
+        if open_ is None or open_.to_servers is None or message.epoch < open_.to_servers[1].epoch:
+            return []
+        if message.epoch > self.epoch:
+            return self._want_table(now)
+        return self._part_done(message.request, ("optimizer", sender))
+
     def _set_hyper(self, number: int, request: r.SetHyperRequest, now: float) -> list[Effect]:
         store = self._stores[request.store]
         store.hyper_number += 1
