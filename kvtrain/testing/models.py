@@ -24,7 +24,9 @@ ALGORITHMS: dict[str, tuple[str, dict[str, Any]]] = {
     "momentum": ("SGD", {"momentum": 0.9}),
     "Adam": ("Adam", {}),
     "Ftrl": ("Ftrl", {}),
-    "LARS": ("LARS", {"momentum": 0.5, "eta": 0.25}),
+    # servers do not correct momentum for changes by set_learning_rate: an optimizer of theirs has
+    # one rate all its life
+    "LARS": ("LARS", {"momentum": 0.5, "eta": 0.25, "momentum_correction": False}),
 }
 
 
