@@ -246,6 +246,16 @@ def restarted_by_rows(seed: int) -> Plan:
     )
 
 
+def restarted_by_rows_after_a_server(seed: int) -> Plan:
+    """The primary dies with the worker: what was before the step, its replica has to know."""
+    plan = replace(restarted_by_rows(seed), servers=2, replicas=1, shards=2, longest_delay=0.1)
+    rng = random.Random(seed)
+    when = rng.uniform(1.0, 2.5)
+    plan.faults = [Fault("kill", "worker", when, rng.random())]
+    plan.faults += [Fault("kill", "server", when + rng.uniform(-0.1, 0.3), rng.random())]
+    return plan
+
+
 def test_a_restarted_worker_reads_the_rows_of_the_cut() -> None:
     for seed in range(25):
         Simulation(seed, restarted_by_rows(seed)).run()
@@ -276,20 +286,20 @@ def kept_rows_are_lost_with_their_server(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mutate", "first"),
+    ("mutate", "plan", "first"),
     [
-        (present_rows_for_a_restarted_worker, 0),
-        (rows_kept_from_the_last_round_only, 0),
-        (kept_rows_are_lost_with_their_server, 100),
+        (present_rows_for_a_restarted_worker, restarted_by_rows, 5),
+        (rows_kept_from_the_last_round_only, restarted_by_rows, 5),
+        (kept_rows_are_lost_with_their_server, restarted_by_rows_after_a_server, 10),
     ],
 )
 def test_other_rows_than_the_cut_are_noticed(
-    mutate: Mutate, first: int, monkeypatch: pytest.MonkeyPatch
+    mutate: Mutate, plan: Callable[[int], Plan], first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mutate(monkeypatch)
     for seed in range(first, first + 100):
         try:
-            Simulation(seed, restarted_by_rows(seed)).run()
+            Simulation(seed, plan(seed)).run()
         except SimulationFailure as failure:
             assert "I1" in str(failure) and "another payload" in str(failure)
             return
