@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from kvtrain.errors import KeyMismatch, KeyNotInitialized, NonFiniteGradient
-from kvtrain.kernels import xp
 from kvtrain.kernels.stored import Rows
 from kvtrain.kvstore.base import Key
 from kvtrain.kvstore.rows import is_sparse, merged
@@ -64,15 +63,9 @@ class DistRows:
         values = np.empty((len(ids), *shape[1:]), dtype)
         request = r.RowPullRequest(self._store, str(key), ids, values.reshape(-1))
         waiting = Waiting(self._node, self._node.submit(request))
-        placed: list[bool] = []
 
         def arrived() -> Array:
             waiting.wait()
-            if not placed:
-                placed.append(True)
-                flat = values.reshape(len(ids), -1)
-                for places, rows in waiting.value or ():
-                    xp.put_rows(flat, places, rows.reshape(-1, flat.shape[1]))
             return values
 
         for i, target in enumerate(targets):

@@ -238,9 +238,6 @@ class Simulation:
             return
         request, rounds, floor = known
         node = process.core.node
-        if self.plan.rows and isinstance(request, r.PullRequest):
-            for places, found in value or ():
-                request.outs[0][places] = found
         if isinstance(request, r.PushRequest):
             for chunk, round_ in rounds:
                 dropped = (chunk, round_) in (value or ())

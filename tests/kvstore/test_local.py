@@ -200,3 +200,27 @@ def test_compression_leaves_whole_numbers_alone_and_works_with_an_optimizer() ->
     found = nd.zeros((2,), dtype="int32")
     other.pushpull("i", nd.array([7, -3], dtype="int32"), out=found)
     assert found.asnumpy().tolist() == [7, -3]
+
+
+@pytest.mark.parametrize("size", [10, 200_001])
+def test_sums_go_straight_into_arrays_that_may_be_those_that_are_summed(size: int) -> None:
+    rng = np.random.default_rng(size)
+    raws = [rng.standard_normal(size).astype(np.float32) for _ in range(3)]
+    total = (raws[0] + raws[1]) + raws[2]
+    kv = mx.kv.create("local")
+    kv.init("w", nd.zeros((size,)))
+    given = [nd.array(raw) for raw in raws]
+    others = [nd.zeros((size,)) for _ in range(2)]
+    kv.pushpull("w", given, out=others)
+    assert all(out.asnumpy().tobytes() == total.tobytes() for out in others)
+    kv.pushpull("w", given, out=[given[1], others[0], given[0]])
+    for out in (given[1], others[0], given[0]):
+        assert out.asnumpy().tobytes() == total.tobytes()
+    assert given[2].asnumpy().tobytes() == raws[2].tobytes()
+    # an array that overlaps with the one it is written to, a place further
+    base = nd.array(np.append(raws[0], 0.0))
+    expected = base[:-1].asnumpy() + raws[1]
+    kv.pushpull("w", [base[:-1], nd.array(raws[1])], out=base[1:])
+    assert base[1:].asnumpy().tobytes() == expected.tobytes()
+    kv.pull("w", out=others)
+    assert all(out.asnumpy().tobytes() == expected.tobytes() for out in others)

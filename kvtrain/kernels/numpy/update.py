@@ -63,6 +63,24 @@ def sum_arrays(arrays: Sequence[Array], out: Array) -> Array:
     return out
 
 
+def sum_into_all(arrays: Sequence[Array], out: Array, copies: Sequence[Array]) -> None:
+    """As :func:`sum_arrays` into `out`, and the result into each of `copies` too, while a block
+    is in the cache. All are flat; `copies` may be among `arrays`, `out` is not."""
+    for low in range(0, out.size, BLOCK):
+        block = out[low : low + BLOCK]
+        sum_arrays([a[low : low + BLOCK] for a in arrays], block)
+        for copy in copies:
+            np.copyto(copy[low : low + BLOCK], block)
+
+
+def copy_to_all(source: Array, copies: Sequence[Array]) -> None:
+    """`source` into each of `copies`, block by block; all are flat."""
+    for low in range(0, source.size, BLOCK):
+        block = source[low : low + BLOCK]
+        for copy in copies:
+            np.copyto(copy[low : low + BLOCK], block)
+
+
 def blocks(run: Callable[..., None], arrays: Sequence[Array]) -> None:
     """Call `run` on flat blocks of all arrays; strided arrays are handled whole."""
     flat = []

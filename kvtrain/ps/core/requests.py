@@ -89,8 +89,7 @@ class RowPushRequest:
 class RowPullRequest:
     """Read rows `ids` (int64, rising strictly) of a row-sparse key.
 
-    Completes with a list of (places, flat rows) to be put into `out`, flat and writable; of a
-    key with one chunk the list is empty and `out` is written.
+    They are written to `out`, flat and writable.
     """
 
     store: int

@@ -47,9 +47,46 @@ def deal(ids: Array, parts: int) -> list[tuple[Array | slice, Array]]:
     """For each chunk: which of the sorted `ids` it gets, and their numbers there."""
     if parts == 1:
         return [(slice(None), ids)]
-    home, local = ids % parts, ids // parts
+    local = ids // parts
+    home = ids - local * parts  # a remainder takes several times as long
     chosen = [np.flatnonzero(home == part) for part in range(parts)]
     return [(places, local[places]) for places in chosen]
+
+
+class Dealer:
+    """Deals, and remembers the last ids: rows that were pushed are often pulled next."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Array, int, list[tuple[Array | slice, Array]]] | None = None
+
+    def __call__(self, ids: Array, parts: int) -> list[tuple[Array | slice, Array]]:
+        """As :func:`deal`; the result is not written."""
+        last = self._last
+        if parts == 1:
+            return deal(ids, parts)
+        if last is not None and last[1] == parts and np.array_equal(last[0], ids):
+            return last[2]
+        found = deal(ids, parts)
+        self._last = (ids.copy(), parts, found)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Rows of a table (k, width) to which the rows of one chunk go."""
+
+    table: Array
+    places: Array
+
+    def fits(self, array: Array) -> bool:
+        """Whether an answer has as many elements, of this type."""
+        size = self.places.size * self.table.shape[1]
+        return array.shape == (size,) and bool(array.dtype == self.table.dtype)
+
+    def fill(self, array: Array) -> None:
+        """Put an answer to its places."""
+        rows = np.asarray(array).reshape(self.places.size, self.table.shape[1])
+        xp.put_rows(self.table, self.places, rows)
 
 
 def pack(ids: Array, values: Array) -> Array:
@@ -64,6 +101,17 @@ def pack_into(wire: Array, ids: Array, values: Array) -> None:
     size = ids.nbytes
     wire[:size].view("<i8")[...] = ids
     wire[size:].view(values.dtype).reshape(values.shape)[...] = values
+
+
+def pack_some(wire: Array, ids: Array, values: Array, places: Array | slice) -> None:
+    """As :func:`pack_into` of ``values[places]``."""
+    if isinstance(places, slice):
+        pack_into(wire, ids, values[places])
+        return
+    size = ids.nbytes
+    wire[:size].view("<i8")[...] = ids
+    out = wire[size:].view(values.dtype).reshape(places.size, *values.shape[1:])
+    xp.take_rows(values, places, out)
 
 
 def unpack(wire: Array, width: int, dtype: Any) -> tuple[Array, Array]:

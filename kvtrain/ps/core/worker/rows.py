@@ -12,7 +12,7 @@ from kvtrain.ps.core.clocks import gate_of
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import NodeId, Round
 from kvtrain.ps.core.posting import Array, Kept, Packer, Posted
-from kvtrain.ps.core.rows import PACKED, check_request, deal, pack_into, row_width
+from kvtrain.ps.core.rows import PACKED, Placed, check_request, pack_some, row_width
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.worker.onetrip import OneTrip
 
@@ -46,7 +46,7 @@ class RowRequests(OneTrip):
         n, packer = store.pushed[request.name], Packer(self.table)
         store.pushed[request.name] += 1
         self.last = f"key {request.name!r}, round {(store.step, n)}"
-        parts = deal(request.ids, entry.row_parts)
+        parts = self._deal(request.ids, entry.row_parts)
         for chunk_id, (places, local) in zip(entry, parts, strict=True):
             chunk = self._chunks[chunk_id]
             if not sync and not local.size and (len(request.ids) or chunk_id.part):
@@ -58,7 +58,7 @@ class RowRequests(OneTrip):
             if local.size:
                 nbytes = local.size * (8 + width * request.values.itemsize)
                 kept = Kept.bytes_of(self._memory, nbytes)
-                pack_into(kept.array, local, request.values[places])
+                pack_some(kept.array, local, request.values, places)
                 array = kept.array
             self._queue(
                 chunk,
@@ -80,8 +80,7 @@ class RowRequests(OneTrip):
         return packer.flush(self.epoch)
 
     def _pull_rows(self, number: int, request: r.RowPullRequest, now: float) -> list[Effect]:
-        """Completes with (places, flat rows) of each chunk; of a key with one chunk the rows go
-        to `out` itself."""
+        """Completes when every chunk's rows are in `out`."""
         assert self.table is not None
         entry = self._row_entry(request.store, request.name, request.ids, "row_sparse_pull")
         if not len(request.ids):
@@ -91,19 +90,17 @@ class RowRequests(OneTrip):
         gate = gate_of(entry.spec.consistency, step)
         cut = step if self._stores[request.store].resumed else -1
         wanted: dict[ChunkId, tuple[Round | None, Array]] = {}
-        open_.value = []
-        for chunk_id, (places, local) in zip(
-            entry, deal(request.ids, entry.row_parts), strict=True
-        ):
+        table = request.out.reshape(len(request.ids), width)
+        parts = self._deal(request.ids, entry.row_parts)
+        for chunk_id, (places, local) in zip(entry, parts, strict=True):
             if not local.size:
                 continue
             chunk = self._chunks[chunk_id]
-            buffer = request.out
-            if entry.row_parts > 1:
-                buffer = np.empty(local.size * width, request.out.dtype)
-                open_.value.append((places, buffer))
+            target: Array | Placed = request.out
+            if not isinstance(places, slice):
+                target = Placed(table, places)
             after = chunk.last or Round(-1, 0)
-            self._reads[(number, chunk_id)] = (buffer, after)
+            self._reads[(number, chunk_id)] = (target, after)
             chunk.reading.append(after)
             open_.parts.add(("read", chunk_id))
             wanted[chunk_id] = (chunk.last, np.ascontiguousarray(local))

@@ -23,6 +23,7 @@ from kvtrain.ps.core.joining import Identity, Joining
 from kvtrain.ps.core.membership import SCHEDULER, Epoch, NodeId, Role, Round, StoreClock, Table
 from kvtrain.ps.core.memory import HeapMemory, Memory, intact
 from kvtrain.ps.core.posting import Array, ClientChunk, Posted
+from kvtrain.ps.core.rows import Dealer, Placed
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.shards import ChunkId, KeyEntry, KeySpec
 
@@ -116,10 +117,11 @@ class WorkerState:
         self._chunks: dict[ChunkId, ClientChunk] = {}
         #: chunks with something that is not acknowledged
         self._busy: set[ChunkId] = set()
+        self._deal = Dealer()
         self._requests: dict[int, OpenRequest] = {}
         self._next_request = JOIN + 1
         #: reads: (request, chunk) -> where the value goes, and the round it comes after
-        self._reads: dict[tuple[int, ChunkId], tuple[Array, Round]] = {}
+        self._reads: dict[tuple[int, ChunkId], tuple[Array | Placed, Round]] = {}
         #: posts that wait for company, their bytes, and until when
         self._corked: list[tuple[ClientChunk, Posted]] = []
         self._corked_bytes = 0
@@ -300,16 +302,21 @@ class WorkerState:
         return entry
 
 
-def fits(out: Array, array: Array) -> bool:
+def fits(out: Array | Placed, array: Array) -> bool:
     """Whether an answer has the size and dtype of its place."""
+    if isinstance(out, Placed):
+        return out.fits(array)
     return array.shape == out.shape and bool(array.dtype == out.dtype)
 
 
-def fill(out: Array, array: Array) -> bool:
+def fill(out: Array | Placed, array: Array) -> bool:
     """Write an answer to its place; False if the server wrote its memory meanwhile (R34)."""
     if not intact(array):
         return False
-    np.copyto(out, array)
+    if isinstance(out, Placed):
+        out.fill(array)
+    else:
+        np.copyto(out, array)
     return intact(array)
 
 
