@@ -141,7 +141,7 @@ def random_rotate(
 ) -> NDArray:
     """Turn by angles drawn between the limits, one for each image."""
     count = src.shape[0] if src.ndim == 4 else 1
-    angles = np.array([random.uniform(*angle_limits) for _ in range(count)])
+    angles = np.random.uniform(*angle_limits, size=count)
     return imrotate(src, NDArray(angles, src.context), zoom_in, zoom_out)
 
 

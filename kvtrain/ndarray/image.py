@@ -75,9 +75,21 @@ def random_color_jitter(
     return _done(made, out)
 
 
+def _normals(count: int) -> list[Any]:
+    """Normal values by the polar method, two from each point inside the circle."""
+    made: list[Any] = []
+    while len(made) < count:
+        x, y = generators.serial_unit(2) * np.float32(2) - np.float32(1)
+        square = x * x + y * y
+        if 0 < square <= 1:
+            stretch = np.sqrt(np.float32(-2) * np.log(square) / square)
+            made += [y * stretch, x * stretch]
+    return made[:count]
+
+
 def _flipping(name: str) -> Callable[..., NDArray]:
     def run(data: NDArray, p: float = 0.5, out: Any = None, **kw: Any) -> NDArray:
-        flip = generators.serial_unit(1)[0] < p
+        flip = 1 - generators.serial_unit(1, "float64")[0] <= p
         return _done(invoke(find(f"_image_{name}" if flip else "identity"), [data], {}), out)
 
     run.__name__ = run.__qualname__ = f"random_{name}"
@@ -91,7 +103,7 @@ random_flip_top_bottom = _flipping("flip_top_bottom")
 
 def random_lighting(data: NDArray, alpha_std: float = 0.05, out: Any = None, **kw: Any) -> NDArray:
     """Lighting noise with amounts drawn from a normal distribution."""
-    amounts = tuple((generators.standard_normal(3) * np.float32(alpha_std)).tolist())
+    amounts = tuple(float(a * np.float32(alpha_std)) for a in _normals(3))
     return _done(invoke(find("_image_adjust_lighting"), [data], {"alpha": amounts}), out)
 
 

@@ -222,6 +222,12 @@ def dumps(data: Any) -> bytes:
     return b"".join(_written(data))
 
 
+def _check_name(owner: str, fname: Any) -> None:
+    """A number would be taken for an open file."""
+    if not isinstance(fname, str | os.PathLike):
+        raise TypeError(f"{owner}: fname must be a path, not {type(fname).__name__}")
+
+
 def save(fname: str | os.PathLike[str], data: Any) -> None:
     """Save an array, a list of arrays, or a dict of names and arrays; dense or sparse.
 
@@ -232,6 +238,7 @@ def save(fname: str | os.PathLike[str], data: Any) -> None:
     data : NDArray, list of NDArray or dict of str to NDArray
         What to save.
     """
+    _check_name("save", fname)
     parts = _written(data)
     first = next(parts)  # what cannot be saved is refused before the file is opened
     with open(fname, "wb") as file:
@@ -271,6 +278,7 @@ def load(fname: str | os.PathLike[str]) -> Any:
     MissingFile
         There is none; also a FileNotFoundError.
     """
+    _check_name("load", fname)
     try:
         with open(fname, "rb") as file:
             held = file.read()

@@ -180,17 +180,30 @@ def _hue(xp: Any, data: Any, /, *, shift: float) -> Any:
     _check(data)
     if data.shape[-1] != 3:
         return data.copy()
-    wide = data.astype(np.float64) / 255
-    high, low = wide.max(axis=-1), wide.min(axis=-1)
-    span = high - low
-    safe = np.where(span > 0, span, 1)
+    # hue, lightness, saturation and back in single precision, as the C library's images have it
+    wide = data.astype(np.float32) / np.float32(255)
     r, g, b = (wide[..., i] for i in range(3))
-    turned = np.where(
-        high == r, (g - b) / safe, np.where(high == g, 2 + (b - r) / safe, 4 + (r - g) / safe)
+    high, low = wide.max(axis=-1), wide.min(axis=-1)
+    span, both = high - low, high + low
+    light = both * np.float32(0.5)
+    coloured = span > np.finfo(np.float32).eps
+    safe = np.where(coloured, span, np.float32(1))
+    share = np.where(coloured, span / np.where(light < 0.5, both, 2 - both), np.float32(0))
+    step = np.float32(60) / safe
+    angle = np.where(
+        high == r, (g - b) * step, np.where(high == g, (b - r) * step + 120, (r - g) * step + 240)
     )
-    hue = (np.where(span > 0, turned, 0) / 6 + shift) % 1.0
-    offset = np.array([1 / 3, 0.0, -1 / 3])
-    t = (hue[..., None] + offset) % 1.0
-    up = np.clip(np.minimum(6 * t, 4 - 6 * t), 0, 1)
-    out = low[..., None] + span[..., None] * up
+    angle = np.where(coloured, np.where(angle < 0, angle + 360, angle), 0).astype(np.float32)
+    angle = ((angle + np.float32(shift * 360)) * np.float32(6 / 360)) % np.float32(6)
+    sector = np.floor(angle).astype(np.int64) % 6
+    part = angle - np.floor(angle)
+    top = np.where(light <= 0.5, light * (1 + share), light + share - light * share)
+    bottom = 2 * light - top
+    table = np.stack(
+        [top, bottom, bottom + (top - bottom) * (1 - part), bottom + (top - bottom) * part], -1
+    )
+    # for each sixth of the circle what red, green and blue are
+    order = np.array([[0, 3, 1], [2, 0, 1], [1, 0, 3], [1, 2, 0], [3, 1, 0], [0, 1, 2]])
+    out = np.take_along_axis(table, order[sector], axis=-1)
+    out = np.where((share > 0)[..., None], out, light[..., None])
     return saturated(out * 255, data.dtype)

@@ -146,6 +146,11 @@ class HybridRecurrentCell(RecurrentCell, HybridBlock):
     def forward(self, x: Any, *args: Any) -> Any:
         """One step: inputs and states to output and new states."""
         self._counter += 1
+        if args and isinstance(args[0], list | tuple) and len(args[0]) != len(self.state_info()):
+            raise ConfigError(
+                f"{type(self).__name__}: {len(args[0])} states given, "
+                f"{len(self.state_info())} are needed"
+            )
         return HybridBlock.forward(self, x, *args)
 
 

@@ -37,6 +37,8 @@ class _RNNLayer(HybridBlock):
         Each layer runs in both directions; outputs are twice as wide.
     input_size : int
         Width of the input; 0: told by the first batch.
+    use_sequence_length : bool
+        Calls take ``sequence_length`` (n,): how much of each sequence counts.
     """
 
     _gates = 1
@@ -59,9 +61,11 @@ class _RNNLayer(HybridBlock):
         h2r_weight_initializer: Any = None,
         dtype: Any = "float32",
         clip: dict[str, Any] | None = None,
+        use_sequence_length: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._use_sequence_length = use_sequence_length
         if layout not in ("TNC", "NTC"):
             raise ConfigError(f"Invalid layout {layout}; must be one of ['TNC' or 'NTC']")
         self._hidden_size = hidden_size
@@ -160,7 +164,9 @@ class _RNNLayer(HybridBlock):
             weight = self._reg_params[f"{side}0_i2h_weight"]
             weight.shape = (self._gates * self._hidden_size, x.shape[2])
 
-    def __call__(self, inputs: NDArray, states: Any = None, **kwargs: Any) -> Any:
+    def __call__(
+        self, inputs: NDArray, states: Any = None, sequence_length: Any = None, **kwargs: Any
+    ) -> Any:
         """Outputs; with `states` given, outputs and the states after the last step.
 
         Parameters
@@ -169,15 +175,22 @@ class _RNNLayer(HybridBlock):
             In the layer's layout.
         states : NDArray or list of NDArray, optional
             As :meth:`begin_state` makes them.
+        sequence_length : NDArray, optional
+            (n,): lengths, for a layer with ``use_sequence_length=True``.
         """
+        if self._use_sequence_length and sequence_length is None:
+            raise ConfigError(f"{type(self).__name__}: sequence_length is missing")
+        more = (sequence_length,) if self._use_sequence_length else ()
         if states is None:
             batch = inputs.shape[self._layout.index("N")]
             held = self.begin_state(batch, ctx=inputs.context, dtype=inputs.dtype)
-            return super().__call__(inputs, held, **kwargs)[0]
+            return super().__call__(inputs, held, *more, **kwargs)[0]
         held = [states] if isinstance(states, NDArray) else list(states)
-        return super().__call__(inputs, held, **kwargs)
+        return super().__call__(inputs, held, *more, **kwargs)
 
-    def hybrid_forward(self, F: Any, inputs: Any, states: Any, **params: Any) -> Any:
+    def hybrid_forward(
+        self, F: Any, inputs: Any, states: Any, sequence_length: Any = None, **params: Any
+    ) -> Any:
         """Outputs and states."""
         batch = inputs.shape[self._layout.index("N")]
         infos = self.state_info(batch)
@@ -196,6 +209,8 @@ class _RNNLayer(HybridBlock):
             inputs,
             self._flat(F, params),
             *states,
+            **({} if sequence_length is None else {"sequence_length": sequence_length}),
+            use_sequence_length=self._use_sequence_length,
             state_size=self._hidden_size,
             num_layers=self._num_layers,
             bidirectional=self._dir == 2,

@@ -62,10 +62,11 @@ def format_outputs(
 
 def batch_of(inputs: NDArray | Sequence[NDArray], layout: str) -> tuple[int, NDArray]:
     """Number of samples, and any of the arrays."""
+    axis = time_axis(layout)
     if isinstance(inputs, NDArray):
         return inputs.shape[layout.index("N")], inputs
     first = inputs[0]
-    return first.shape[_drop(time_axis(layout), layout)], first
+    return first.shape[_drop(axis, layout)], first
 
 
 def mask(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tests.reference.expressions.helpers import helpers
+from tests.reference.expressions.training import training
 
 FOLDER = Path(__file__).parent
 
@@ -69,6 +70,7 @@ class World:
             "grad2": self.grad2,
             "train": self.train,
             **helpers(mx),
+            **training(mx, self.do),
         }
         self.mx = mx
 

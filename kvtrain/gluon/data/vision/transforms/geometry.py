@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import numpy as np
@@ -144,24 +143,24 @@ class RandomResizedCrop(Block):
 
 
 class _Flip(HybridBlock):
-    _axis = -2
+    _change = ""
 
     def hybrid_forward(self, F: Any, x: NDArray) -> Any:
         """Half of the time reversed."""
         _need_image(x, type(self).__name__)
-        if random.random() < 0.5:
-            return x
-        return NDArray(np.flip(x._read(), self._axis).copy(), x.context)
+        return getattr(F.image, self._change)(x)
 
 
 class RandomFlipLeftRight(_Flip):
     """Left and right change places half of the time."""
 
+    _change = "random_flip_left_right"
+
 
 class RandomFlipTopBottom(_Flip):
     """Top and bottom change places half of the time."""
 
-    _axis = -3
+    _change = "random_flip_top_bottom"
 
 
 class Rotate(Block):
@@ -211,6 +210,6 @@ class RandomRotation(Block):
 
     def forward(self, x: NDArray) -> NDArray:
         """See the class."""
-        if random.random() > self._probability:
+        if np.random.random() > self._probability:
             return x
         return image.random_rotate(x, *self._args)
