@@ -42,6 +42,8 @@ def _many(name: str, single: str, width: int, preloaded: bool) -> Callable[..., 
         **kw: Any,
     ) -> Any:
         arrays = _flat(data)
+        if preloaded and len(arrays) < 2:
+            raise OperatorError(f"{name}: learning rates and weight decays are missing")
         if preloaded:
             arrays, (lrs, wds) = arrays[:-2], [a.asnumpy().tolist() for a in arrays[-2:]]
         if len(arrays) != width * num_weights or lrs is None or wds is None:

@@ -91,7 +91,8 @@ def _sign_ste(xp: Any, data: Any, /) -> Any:
 @op("_contrib_div_sqrt_dim", vjp=lambda xp, g, out, a: (g / float(np.sqrt(a.shape[-1])),))
 def _div_sqrt_dim(xp: Any, data: Any, /) -> Any:
     """Divided by the square root of the last dimension."""
-    return data / data.dtype.type(np.sqrt(data.shape[-1]))
+    out = data / data.dtype.type(np.sqrt(data.shape[-1]))
+    return out if data.dtype.kind == "f" else out.astype(data.dtype)
 
 
 @op(

@@ -149,10 +149,13 @@ def _norm(
 def _arg(name: str) -> None:
     def run(xp: Any, data: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Any:
         out = np.asarray(getattr(xp, name)(data, axis=axis, keepdims=keepdims))
-        return _scalar_shape(out.astype(np.float32))
+        return _scalar_shape(out.astype(data.dtype))
 
     op(
-        name, vjp=flat, methods=(name,), doc=f"Index of the {name[3:]}imum over `axis`, as float32."
+        name,
+        vjp=flat,
+        methods=(name,),
+        doc=f"Index of the {name[3:]}imum over `axis`, in the array's dtype.",
     )(run)
 
 
@@ -162,8 +165,8 @@ _arg("argmin")
 
 @op("argmax_channel", vjp=flat, methods=("argmax_channel",))
 def _argmax_channel(xp: Any, data: Any, /) -> Any:
-    """Index of the maximum along axis 1, as float32."""
-    return xp.argmax(data, axis=1).astype(np.float32)
+    """Index of the maximum along axis 1, in the array's dtype."""
+    return xp.argmax(data, axis=1).astype(data.dtype)
 
 
 @op(

@@ -123,15 +123,12 @@ def _log_softmax(
 
 
 def _activation_formula(xp: Any, data: Any, *, mode: str) -> Any:
-    if mode == "channel":
-        return xp.softmax(data, axis=1)
-    flat = xp.reshape(data, (data.shape[0], -1))
-    return xp.reshape(xp.softmax(flat, axis=-1), data.shape)
+    return xp.softmax(data, axis=1 if mode == "channel" else -1)
 
 
 @op("SoftmaxActivation", vjp=derived(_activation_formula))
 def _softmax_activation(xp: Any, data: Any, /, *, mode: str = "instance") -> Any:
-    """Softmax over each instance, or over its channels (axis 1)."""
+    """Softmax over the last dimension, or over the channels (axis 1)."""
     if mode not in ("instance", "channel"):
         raise ValueError(f"mode={mode!r}; known: instance, channel")
     return _activation_formula(xp, data, mode=mode)

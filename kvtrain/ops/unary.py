@@ -263,7 +263,8 @@ def _smooth_l1(xp: Any, data: Any, /, *, scalar: float = 1.0) -> Any:
     """Huber-like: quadratic for ``|x| < 1 / scalar**2``, linear beyond."""
     s = data.dtype.type(scalar * scalar)
     size = xp.abs(data)
-    return xp.where(size < 1 / s, data.dtype.type(0.5) * s * data * data, size - 0.5 / s)
+    out = xp.where(size < 1 / s, data.dtype.type(0.5) * s * data * data, size - 0.5 / s)
+    return out if data.dtype.kind == "f" else out.astype(data.dtype)
 
 
 @op(
