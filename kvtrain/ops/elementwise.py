@@ -20,6 +20,19 @@ def no_slope(*args: Any) -> None:
     return None
 
 
+def _kept(out: Any, a: Any, b: Any) -> Any:
+    """Integers for integers."""
+    kind = a.dtype if a.dtype == b.dtype else np.result_type(a, b)
+    return out if kind.kind == "f" else out.astype(kind)
+
+
+def _power(xp: Any, a: Any, b: Any) -> Any:
+    try:
+        return xp.power(a, b)
+    except ValueError:  # integers to negative powers
+        return _kept(np.power(np.asarray(a, np.float64), b), a, b)
+
+
 def _binary(
     name: str,
     forward: Callable[..., Any],
@@ -65,7 +78,10 @@ def _scalar(
             return (grad(xp, g, out, scalar, a) if reverse else grad(xp, g, out, a, scalar),)
 
     def run(xp: Any, data: Any, /, *, scalar: float) -> Any:
-        number = data.dtype.type(scalar)
+        try:
+            number = data.dtype.type(scalar)
+        except OverflowError:  # wraps around, as in C
+            number = np.asarray(scalar).astype(data.dtype)[()]
         return forward(xp, number, data) if reverse else forward(xp, data, number)
 
     doc = f"{name.strip('_')} with a number."
@@ -161,7 +177,7 @@ _binary(
 )
 _binary(
     "power",
-    lambda xp, a, b: xp.power(a, b),
+    lambda xp, a, b: _power(xp, a, b),
     lambda xp, g, out, a, b: g * b * xp.power(a, b - 1),
     lambda xp, g, out, a, b: g * out * _log(xp, a),
     _names("power", "pow", "_power"),
@@ -185,7 +201,7 @@ _binary(
 )
 _binary(
     "hypot",
-    lambda xp, a, b: xp.hypot(a, b),
+    lambda xp, a, b: _kept(xp.hypot(a, b), a, b),
     lambda xp, g, out, a, b: g * a / out,
     lambda xp, g, out, a, b: g * b / out,
     ("broadcast_hypot", "_hypot"),
@@ -193,7 +209,7 @@ _binary(
 )
 _binary(
     "arctan2",
-    lambda xp, a, b: xp.arctan2(a, b),
+    lambda xp, a, b: _kept(xp.arctan2(a, b), a, b),
     lambda xp, g, out, a, b: g * b / (a * a + b * b),
     lambda xp, g, out, a, b: -(g * a) / (a * a + b * b),
     ("broadcast_arctan2",),
