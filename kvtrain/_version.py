@@ -3,4 +3,4 @@
 
 __version__ = "0.1.0"
 #: Integer version of the wire protocol; a join refuses any other.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2

@@ -2,10 +2,10 @@
 """Messages to frames and back, derived from the dataclasses' fields.
 
 Frame 0 is a msgpack array: protocol version, tag, job token, sender, store, step, request,
-epoch, the message's own fields, and (dtype, elements) of each array. Arrays follow as raw
-little-endian bytes: together in one frame if they are small, else one frame each; a received
-array is a read-only view of its frame. An array in memory that the receiver has mapped has no
-bytes here: its description goes on with (segment, slot, generation, offset). Decoding checks
+epoch, the message's own fields, and the arrays: how many, dtypes and elements (one number where
+all are alike), and those that lie in memory which the receiver has mapped, as (which, segment,
+slot, generation, offset). The others follow as raw little-endian bytes: together in one frame if
+they are small, else one frame each; a received array is a read-only view. Decoding checks
 everything before it allocates, casts or believes anything; nothing is ever unpickled.
 """
 
@@ -25,6 +25,7 @@ from kvtrain.errors import RemoteProtocolError
 from kvtrain.ps.core.membership import Epoch, NodeId
 from kvtrain.ps.core.messages import MESSAGES, Arrays, Message
 from kvtrain.ps.core.shards import DTYPES
+from kvtrain.ps.net.columns import list_form_of
 from kvtrain.ps.net.forms import MAX_ITEMS, bad, form_of, getter
 from kvtrain.ps.net.segments import Place
 
@@ -66,7 +67,7 @@ class _Form:
                 self.has_arrays = True
                 continue
             self.names.append(field.name)
-            forms.append(form_of(hints[field.name]))
+            forms.append(list_form_of(hints[field.name]) or form_of(hints[field.name]))
         self.decoders = [decode for _, decode in forms]
         self.values = getter(self.names, [encode for encode, _ in forms])
 
@@ -85,15 +86,23 @@ def encode(
     """
     form = _FORMS[message.TAG]
     arrays: Sequence[Array] = message.arrays if form.has_arrays else ()  # type: ignore[attr-defined]
-    described: list[Any] = []
-    rest: list[Array] = []
-    for array in arrays:
-        place = None if locate is None or array.nbytes < SMALL else locate(array)
-        if place is None:
-            described.append((_CODES[array.dtype], array.size))
-            rest.append(array)
+    described: Any = ()
+    rest = arrays
+    if arrays:
+        places = []
+        if locate is not None:
+            for i, array in enumerate(arrays):
+                place = None if array.nbytes < SMALL else locate(array)
+                if place is not None:
+                    places.append((i, *place))
+            if places:
+                mapped = {place[0] for place in places}
+                rest = [array for i, array in enumerate(arrays) if i not in mapped]
+        if len(arrays) == 1 and not places:
+            array = arrays[0]
+            described = (1, _CODES[array.dtype], array.size, ())
         else:
-            described.append((_CODES[array.dtype], array.size, *place))
+            described = _described(arrays, places)
     header = msgpack.packb(
         [
             PROTOCOL_VERSION,
@@ -110,9 +119,22 @@ def encode(
     )
     if not rest:
         return [header]
+    if len(rest) == 1 and rest[0].nbytes <= TOGETHER:
+        return [header, rest[0].tobytes()]
     if sum(a.nbytes for a in rest) <= TOGETHER:
         return [header, b"".join([a.tobytes() for a in rest])]
     return [header, *(np.ascontiguousarray(a).data.cast("B") if a.size else b"" for a in rest)]
+
+
+def _described(arrays: Sequence[Array], places: list[Any]) -> Any:
+    codes, sizes = [_CODES[a.dtype] for a in arrays], [a.size for a in arrays]
+    alike = sizes[0] and not places and sizes.count(sizes[0]) == len(sizes)
+    return (
+        len(arrays),
+        codes[0] if codes.count(codes[0]) == len(codes) else codes,
+        sizes[0] if alike else sizes,
+        places,
+    )
 
 
 def decode(
@@ -176,40 +198,64 @@ def decode(
 def _arrays(
     described: Any, frames: Sequence[Any], sender: NodeId, resolve: Resolve | None
 ) -> tuple[Array, ...]:
-    if type(described) is not tuple:
+    if described == ():
+        if frames:
+            raise bad(f"{len(frames)} array frames where none were announced")
+        return ()
+    if type(described) is not tuple or len(described) != 4:
         raise bad("no list of arrays")
-    found: list[Array | None] = []
-    forms: list[tuple[np.dtype[Any], int]] = []
-    for item in described:
-        if type(item) is not tuple or len(item) not in (2, 6):
-            raise bad("an array that is described neither by two numbers nor by six")
-        for number in item:
-            if type(number) is not int or number < 0:
-                raise bad("an array that is not described by numbers")
-        code, size = item[0], item[1]
-        if code >= len(_KINDS):
-            raise bad("an array of unknown dtype")
-        if size > 1 << 48:
-            raise bad(f"an array of {size} elements")
-        if len(item) == 2:
-            forms.append((_KINDS[code], size))
-            found.append(None)
-        elif resolve is None:
-            raise bad("an array in memory that is not mapped here")
-        else:
-            found.append(resolve(sender, Place(*item[2:]), _KINDS[code], size))
-    framed = iter(_framed(forms, frames))
-    return tuple([next(framed) if array is None else array for array in found])
+    count, codes, sizes, places = described
+    if type(count) is not int or not 0 < count <= MAX_ITEMS or type(places) is not tuple:
+        raise bad("no list of arrays")
+    if type(codes) is int and type(sizes) is int and not places and len(frames) == 1:
+        found = _alike(count, codes, sizes, frames[0])
+        if found is not None:
+            return found
+    # one number for all where the list is as long as what came: nothing short announces it
+    sizes = _numbers(sizes, count, 1 << 48, "size", alike=len(frames) == count and not places)
+    codes = _numbers(codes, count, len(_KINDS) - 1, "dtype", alike=True)
+    forms = [(_KINDS[code], size) for code, size in zip(codes, sizes, strict=True)]
+    if not places:
+        return tuple(_framed(forms, frames))
+    if resolve is None:
+        raise bad("an array in memory that is not mapped here")
+    mapped: dict[int, Array] = {}
+    for item in places:
+        if type(item) is not tuple or len(item) != 5 or set(map(type, item)) != {int}:
+            raise bad("an array in mapped memory that is not described by five numbers")
+        if min(item) < 0 or item[0] >= count or item[0] in mapped:
+            raise bad("an array in mapped memory that is not announced")
+        mapped[item[0]] = resolve(sender, Place(*item[1:]), *forms[item[0]])
+    framed = iter(_framed([form for i, form in enumerate(forms) if i not in mapped], frames))
+    return tuple([mapped[i] if i in mapped else next(framed) for i in range(count)])
+
+
+def _numbers(values: Any, count: int, most: int, what: str, alike: bool) -> Sequence[int]:
+    """One number for each array; `alike`: it may be given once."""
+    if type(values) is int and alike:
+        values = (values,) * count
+    if type(values) is not tuple or len(values) != count or set(map(type, values)) != {int}:
+        raise bad(f"arrays without a {what} each")
+    if min(values) < 0 or max(values) > most:
+        raise bad(f"an array of {what} {max(values)}")
+    return values
+
+
+def _alike(count: int, code: int, size: int, frame: Any) -> tuple[Array, ...] | None:
+    """Arrays of one form, in one frame; None: they are to be looked at one by one."""
+    if not 0 <= code < len(_KINDS) or size < 1:
+        return None
+    kind = _KINDS[code]
+    total = kind.itemsize * size * count
+    if total > TOGETHER or len(frame) != total:
+        return None
+    whole = np.frombuffer(bytearray(frame), kind)
+    whole.flags.writeable = False
+    return (whole,) if count == 1 else tuple(whole.reshape(count, size))
 
 
 def _framed(forms: list[tuple[np.dtype[Any], int]], frames: Sequence[Any]) -> list[Array]:
     """Arrays whose bytes came along."""
-    if len(forms) == 1 and len(frames) == 1:
-        kind, size = forms[0]
-        nbytes = kind.itemsize * size
-        if 0 < nbytes <= TOGETHER and len(frames[0]) == nbytes:
-            # as below, without what many arrays need
-            return [_readonly(np.array(np.frombuffer(frames[0], np.uint8))).view(kind)]
     total = sum([kind.itemsize * size for kind, size in forms])
     if forms and len(frames) == 1 and total <= TOGETHER:
         if len(frames[0]) != total:
