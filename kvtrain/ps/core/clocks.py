@@ -123,8 +123,10 @@ class OwnClock:
 
     def settled(self, step: int, count: int = 1) -> None:
         """Contributions of `step` were acknowledged, or will never be sent."""
-        self.open[step] -= count
-        if self.open[step] <= 0:
+        left = self.open[step] - count
+        if left > 0:
+            self.open[step] = left
+        else:
             del self.open[step]
 
     def news(self, step: int) -> int | None:

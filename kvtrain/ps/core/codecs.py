@@ -15,11 +15,12 @@ import numpy as np
 
 from kvtrain.compression import Compressor, ErrorFeedback, from_text
 from kvtrain.errors import KeyMismatch, RemoteProtocolError
-from kvtrain.ps.core.shards import ChunkId, KeyEntry
+from kvtrain.ps.core.shards import DTYPES, ChunkId, KeyEntry
 
 Array = np.ndarray[Any, Any]
 #: no codec: the array as it is
 PLAIN = 0
+_KINDS = {name: np.dtype(name) for name in DTYPES}
 
 
 @lru_cache(maxsize=64)
@@ -37,7 +38,7 @@ def feedback_for(entry: KeyEntry) -> ErrorFeedback | None:
 def check_plain(entry: KeyEntry, chunk: ChunkId, array: Array, what: str) -> None:
     """Raise KeyMismatch unless `array` has the size and dtype of the chunk."""
     low, high = entry.bounds(chunk.part)
-    if array.dtype != entry.spec.dtype or array.ndim != 1 or array.size != high - low:
+    if array.dtype != _KINDS[entry.spec.dtype] or array.shape != (high - low,):
         raise KeyMismatch(
             f"{what} of key {entry.spec.name!r}, chunk {chunk.part}: got {array.size} elements "
             f"of {array.dtype}, it has {high - low} of {entry.spec.dtype}"
@@ -52,7 +53,7 @@ def decoded(entry: KeyEntry, chunk: ChunkId, code: int, array: Array) -> Array:
     KeyMismatch, RemoteProtocolError
         It is not encoded as the key's entry says, or not as long as it must be.
     """
-    codec = compressor(entry.spec.compression)
+    codec = compressor(entry.spec.compression) if entry.spec.compression else None
     if code != (PLAIN if codec is None else codec.code):
         raise RemoteProtocolError(
             f"push of key {entry.spec.name!r}, chunk {chunk.part}: came under wire code {code}, "

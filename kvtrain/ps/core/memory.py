@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+#: bytes below which an array travels itself where a reference could: that costs as much
+SMALL = 2048
 
 
 class Slot(Protocol):

@@ -165,26 +165,31 @@ class Packer:
         if not self._items:
             return []
         self._items.sort(key=lambda item: item[0])
-        packs: dict[Any, tuple[int, list[tuple[ClientChunk, Posted]]]] = {}
+        packs: dict[Any, _Pack] = {}
         effects: list[Effect] = []
+        pack: _Pack | None = None
         for _, chunk, posted in self._items:
-            server, _ = self.place(chunk)
-            size = 0 if posted.array is None else int(posted.array.nbytes)
-            key = (
-                server,
-                chunk.entry.store,
-                posted.step,
-                posted.out is not None,
-                posted.rescale_grad,
-                posted.hyper,
-            )
-            held, pack = packs.get(key, (0, []))
-            if pack and held + size > self._full:
-                effects.append(self._message(server, pack, epoch))
-                held, pack = 0, []
-            pack.append((chunk, posted))
-            packs[key] = (held + size, pack)
-        effects += [self._message(key[0], pack, epoch) for key, (_, pack) in packs.items()]
+            server = place(chunk, self._table)[0]
+            want = posted.out is not None
+            if pack is None or not pack.takes(server, chunk, posted, want):
+                key = (
+                    server,
+                    chunk.entry.store,
+                    posted.step,
+                    want,
+                    posted.rescale_grad,
+                    posted.hyper,
+                )
+                pack = packs.get(key)
+                if pack is None:
+                    pack = packs[key] = _Pack(server, chunk.entry.store, posted, want)
+            size = 0 if posted.array is None else posted.array.nbytes
+            if pack.items and pack.held + size > self._full:
+                effects.append(self._message(server, pack.items, epoch))
+                pack.held, pack.items = 0, []
+            pack.items.append((chunk, posted))
+            pack.held += size
+        effects += [self._message(pack.server, pack.items, epoch) for pack in packs.values()]
         self._items = []
         return effects
 
@@ -195,7 +200,7 @@ class Packer:
     def _message(
         self, server: NodeId, pack: list[tuple[ClientChunk, Posted]], epoch: Epoch
     ) -> Send:
-        chunk, first = pack[0]
+        table, (chunk, first) = self._table, pack[0]
         for _, posted in pack:
             posted.sent, posted.sent_with = True, first.request
         push = m.Push(
@@ -205,20 +210,39 @@ class Packer:
             epoch=epoch,
             want=first.out is not None,
             chunks=tuple(
-                m.Contribution(
-                    chunk=c.id,
-                    view=self.place(c)[1],
-                    round=p.round,
-                    empty=p.array is None,
-                    codec=p.codec,
-                )
-                for c, p in pack
+                [
+                    m.Contribution(c.id, place(c, table)[1], p.round, p.array is None, p.codec)
+                    for c, p in pack
+                ]
             ),
             rescale_grad=first.rescale_grad,
             hyper=first.hyper,
-            arrays=tuple(_EMPTY if p.array is None else p.array for _, p in pack),
+            arrays=tuple([_EMPTY if p.array is None else p.array for _, p in pack]),
         )
-        return Send(server, push, max(posted.priority for _, posted in pack))
+        return Send(server, push, max([posted.priority for _, posted in pack]))
+
+
+class _Pack:
+    """What goes into one message."""
+
+    __slots__ = ("_first", "_store", "_want", "held", "items", "server")
+
+    def __init__(self, server: NodeId, store: int, first: Posted, want: bool) -> None:
+        self.server, self._store, self._first, self._want = server, store, first, want
+        self.held = 0
+        self.items: list[tuple[ClientChunk, Posted]] = []
+
+    def takes(self, server: NodeId, chunk: ClientChunk, posted: Posted, want: bool) -> bool:
+        """Whether a contribution that follows this one's last may be in the same message; a
+        request has one step and scale. False means that it must be looked up."""
+        first = self._first
+        return (
+            server is self.server
+            and posted.request == first.request
+            and chunk.entry.store == self._store
+            and want is self._want
+            and posted.hyper == first.hyper
+        )
 
 
 _EMPTY: Array = np.empty(0, np.uint8)

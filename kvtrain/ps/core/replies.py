@@ -18,9 +18,16 @@ FULL = 1 << 20
 
 
 class Replies:
-    """Answers that wait for the end of the message that caused them."""
+    """Answers that wait for the end of the message that caused them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    full : int
+        Bytes of arrays after which a message is full.
+    """
+
+    def __init__(self, full: int = FULL) -> None:
+        self._full = full
         self._verdicts: dict[
             tuple[NodeId, int, int, bool], list[tuple[m.Verdict, Array | None]]
         ] = {}
@@ -70,19 +77,19 @@ class Replies:
             )
         self._refused.clear()
         for (to, store, request, _), items in self._verdicts.items():
-            for packed in _packs(items):
-                arrays = tuple(a for _, a in packed if a is not None)
+            for packed in _packs(items, self._full):
+                arrays = tuple([a for _, a in packed if a is not None])
                 message: m.Message = m.PushReply(
                     store=store,
                     request=request,
                     epoch=epoch,
-                    chunks=tuple(v for v, _ in packed),
+                    chunks=tuple([v for v, _ in packed]),
                     arrays=arrays,
                 )
                 effects.append(Send(to, message))
         self._verdicts.clear()
         for (to, store, request), reads in self._values.items():
-            for pack in _packs(reads):
+            for pack in _packs(reads, self._full):
                 message = m.PullReply(
                     store=store,
                     request=request,
@@ -99,14 +106,14 @@ def _shard(known: m.ShardView) -> int:
     return known.shard
 
 
-def _packs(items: Any) -> list[list[tuple[Any, Array | None]]]:
+def _packs(items: Any, full: int) -> list[list[tuple[Any, Array | None]]]:
     packs: list[list[tuple[Any, Array | None]]] = []
     room = 0
     for item in items:
         size = 0 if item[1] is None else int(item[1].nbytes)
         if not packs or (size > room and packs[-1]):
             packs.append([])
-            room = FULL
+            room = full
         packs[-1].append(item)
         room -= size
     return packs

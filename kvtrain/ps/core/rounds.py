@@ -123,7 +123,7 @@ class SyncLedger(Ledger):
         """Parts, in rank order, of the first open round if all of L(t) are in; closes it."""
         if not self.open:
             return None
-        first = min(self.open)
+        first = min(self.open) if len(self.open) > 1 else next(iter(self.open))
         members = live(first.step)
         waiting = self.open[first]
         if not members or any(rank not in waiting.parts for rank in members):

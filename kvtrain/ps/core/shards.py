@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
@@ -21,11 +21,6 @@ DTYPES = ("float32", "float64", "float16", "int8", "uint8", "int32", "int64", "b
 #: most elements of one key
 MOST = 1 << 48
 ITEMSIZE = dict(zip(DTYPES, (4, 8, 2, 1, 1, 4, 8, 1), strict=True))
-
-
-@lru_cache(maxsize=1 << 16)
-def _elements(shape: tuple[int, ...]) -> int:
-    return prod(shape)
 
 
 class ChunkId(NamedTuple):
@@ -74,7 +69,7 @@ class KeySpec:
         return f"shape {self.shape}, dtype {self.dtype}, storage {self.storage}{shown}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KeyEntry:
     """A key in the directory."""
 
@@ -93,12 +88,13 @@ class KeyEntry:
             return f"key {self.spec.name!r:.60} with an impossible layout"
         return ""
 
-    @property
+    # worked out once: they are wanted several times in every round
+    @cached_property
     def size(self) -> int:
         """Elements of the whole key."""
-        return _elements(self.spec.shape)
+        return prod(self.spec.shape)
 
-    @property
+    @cached_property
     def chunks(self) -> int:
         """How many chunks the key has; an empty array has one."""
         return self.row_parts or max(1, -(-self.size // self.chunk_elements))
@@ -112,14 +108,13 @@ class KeyEntry:
         """The shard in which chunk `part` lies."""
         return (self.first_shard + part) % shards
 
+    @cached_property
+    def ids(self) -> tuple[ChunkId, ...]:
+        """Names of the chunks."""
+        return tuple([ChunkId(self.id, i) for i in range(self.chunks)])
+
     def __iter__(self) -> Iterator[ChunkId]:
-        return iter(_chunk_ids(self.id, self.chunks))
-
-
-@lru_cache(maxsize=1 << 14)
-def _chunk_ids(key: int, chunks: int) -> tuple[ChunkId, ...]:
-    """Made once for each key: they are wanted several times in every round."""
-    return tuple([ChunkId(key, i) for i in range(chunks)])
+        return iter(self.ids)
 
 
 def make_entry(

@@ -54,9 +54,10 @@ class BlockOptimizer(Protocol):
 MakeOptimizer = Callable[[str, dict[str, Any]], BlockOptimizer]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
-    """One closed round (sync) or one push (async) of a chunk: what a log holds."""
+    """One closed round (sync) or one push (async) of a chunk: what a log holds. Never changed;
+    not frozen, as that makes each of them cost several times as much."""
 
     store: int
     chunk: ChunkId
@@ -193,7 +194,7 @@ class Optimizers:
 
     def under(self, changes: Mapping[str, float]) -> BlockOptimizer:
         """The optimizer with `changes` in force."""
-        key = tuple(sorted(changes.items()))
+        key = tuple(sorted(changes.items())) if changes else ()
         found = self._variants.get(key)
         if found is None:
             found = self._make(self.name, self.config)
@@ -273,12 +274,15 @@ class Arithmetic:
         arrays = [np.asarray(a) for a in arrays]  # plain ones: lent ones are slower
         if factors is not None:
             arrays = [np.multiply(a, a.dtype.type(f)) for a, f in zip(arrays, factors, strict=True)]
-        shape = chunk.shape if chunk.shape is not None else weight.shape
         if not optimizer.blockwise:
+            shape = chunk.shape if chunk.shape is not None else weight.shape
             whole = arrays[0]
             if len(arrays) > 1:
                 whole = xp.sum_arrays(list(arrays), out=np.empty_like(weight))
             optimizer.update_block(weight.reshape(shape), whole.reshape(shape), chunk.state, hyper)
+            return
+        if len(arrays) == 1 and weight.size <= BLOCK:
+            optimizer.update_block(weight, arrays[0], chunk.state, hyper)
             return
         scratch = self._block(weight.dtype)
         for low in range(0, weight.size, BLOCK):
@@ -303,8 +307,8 @@ class Arithmetic:
         """The chunk's optimizer with its state made, values for this update (None without
         contributions), and the contributions' own factors where they differ."""
         optimizer = optimizers.under(chunk.hyper)
-        shape = chunk.shape if chunk.shape is not None else weight.shape
         if chunk.optimizer_number != optimizers.number:
+            shape = chunk.shape if chunk.shape is not None else weight.shape
             chunk.state = optimizer.state_arrays(
                 weight if optimizer.blockwise else weight.reshape(shape)
             )
@@ -316,9 +320,12 @@ class Arithmetic:
         count = begin + chunk.version - chunk.base_version + 1
         at = count if schedule_at is None else begin + schedule_at
         hyper = optimizer.hyper(chunk.name, count, at)
-        factors = [hyper.rescale_grad if s is None else s for s in scales]
-        if len(set(factors)) == 1:
-            return optimizer, replace(hyper, rescale_grad=factors[0]), None
+        own = hyper.rescale_grad
+        factors = [own if s is None else s for s in scales]
+        if factors.count(factors[0]) == len(factors):
+            if factors[0] != own:
+                hyper = replace(hyper, rescale_grad=factors[0])
+            return optimizer, hyper, None
         # members disagree (a smaller last batch, say): each is scaled by its own first
         return optimizer, replace(hyper, rescale_grad=1.0), factors
 

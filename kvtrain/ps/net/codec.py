@@ -23,6 +23,7 @@ import numpy as np
 from kvtrain._version import PROTOCOL_VERSION
 from kvtrain.errors import RemoteProtocolError
 from kvtrain.ps.core.membership import Epoch, NodeId
+from kvtrain.ps.core.memory import SMALL
 from kvtrain.ps.core.messages import MESSAGES, Arrays, Message
 from kvtrain.ps.core.shards import DTYPES
 from kvtrain.ps.net.columns import list_form_of
@@ -31,8 +32,6 @@ from kvtrain.ps.net.segments import Place
 
 #: messages whose arrays are at most this long travel with all arrays in one frame
 TOGETHER = 64 * 1024
-#: arrays below this size are sent as bytes where a descriptor could be: it costs as much
-SMALL = 2048
 #: longest header
 MAX_HEADER = 16 << 20
 _CODES = {np.dtype(name): code for code, name in enumerate(DTYPES)}

@@ -33,6 +33,9 @@ class Commits(Standstills):
     def _close_what_can_be(self, chunk: Chunk) -> None:
         """Reduce what is complete, one record at a time."""
         ledger = chunk.ledger
+        if type(ledger) is SyncLedger and not ledger.open:
+            self._open.discard(chunk.stored.id)
+            return
         while self._is_settled(chunk) and not chunk.shard.sealed:
             if isinstance(ledger, BackupLedger):
                 parts = self._next_round(chunk, ledger)
@@ -82,9 +85,9 @@ class Commits(Standstills):
             round=parts[0].round,
             version_before=stored.version,
             version=stored.version + 1,
-            members=tuple(p.node for p in parts),
-            hyper=tuple(sorted(stored.hyper.items())),
-            arrays=tuple(p.array for p in parts),
+            members=tuple([p.node for p in parts]),
+            hyper=tuple(sorted(stored.hyper.items())) if stored.hyper else (),
+            arrays=tuple([p.array for p in parts]),
             reduced=reduced,
         )
         chunk.pending = parts
@@ -197,13 +200,9 @@ class Commits(Standstills):
 
     def _answer(self, chunk: Chunk, part: Part) -> None:
         stored, entry = chunk.stored, chunk.entry
+        view, counted = chunk.shard.view, not part.dropped
         verdict = m.Verdict(
-            chunk=stored.id,
-            view=chunk.shard.view,
-            round=part.round,
-            counted=not part.dropped,
-            version=stored.version,
-            closed=_closed(chunk),
+            stored.id, view, part.round, counted, stored.version, closed=_closed(chunk)
         )
         value = stored.committed(self._may_lend(chunk, part.node)) if part.want else None
         if value is not None and not stored.id.part and not isinstance(chunk.ledger, SyncLedger):

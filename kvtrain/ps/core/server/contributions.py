@@ -47,7 +47,9 @@ class Contributions(Commits):
                 continue
             if not self._takes(sender, chunk.shard, part.view, now):
                 continue
-            effects += self._contribute(sender, message, part, array, chunk, store, now)
+            more = self._contribute(sender, message, part, array, chunk, store, now)
+            if more:
+                effects += more
         return effects
 
     def _contribute(
@@ -110,7 +112,6 @@ class Contributions(Commits):
             store.counters["contributions"] += 1
             store.counters["pushes"] += given.chunk.part == 0
             store.counters["bytes_in"] += 0 if given.empty else int(array.nbytes)
-            self.last = f"key {chunk.entry.spec.name!r}, round {tuple(given.round)}"
         else:
             store.counters["absorbed"] += 1
         if standing is Standing.COUNTED:

@@ -8,6 +8,7 @@ from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.codecs import PLAIN
 from kvtrain.ps.core.effects import Copy, Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round
+from kvtrain.ps.core.memory import SMALL
 from kvtrain.ps.core.posting import ClientChunk, Kept, Lent, Packer, Posted, place
 from kvtrain.ps.core.worker.holds import Holds
 from kvtrain.ps.core.worker.state import check_array, fill, fits
@@ -39,8 +40,10 @@ class Pushes(Holds):
             release = request.lent[i] if request.lent else None
             if given is not None and not coded and release is not None:
                 kept = Lent(given, entry.chunks, release)
-            elif given is not None and not coded:
+            elif given is not None and not coded and given.nbytes >= SMALL:
                 kept = Kept(self._memory, given, entry.chunks)
+            elif given is not None and not coded:
+                given = given.copy()  # travels as bytes: it needs no slot
             array = given if kept is None else kept.array
             target = request.outs[i] if request.outs is not None else None
             priority = request.priorities[i] if request.priorities else 0
@@ -53,7 +56,7 @@ class Pushes(Holds):
                 if not sync:
                     round_ = Round(0, (chunk.last.n if chunk.last else 0) + 1)
                 part = None if array is None else array[low:high]
-                if part is not None and isinstance(kept, Kept) and given is not None:
+                if part is not None and given is not None and isinstance(kept, Kept):
                     effects.append(Copy(part, given[low:high]))
                 if part is not None and chunk.feedback is not None:
                     part = chunk.feedback.compress(part)
@@ -141,7 +144,9 @@ class Pushes(Holds):
             if not self._is_from_primary(sender, chunk, verdict.view):
                 effects += self._newer_view(chunk, verdict.view, now)
                 continue
-            posted = chunk.find(verdict.round)
+            flight = chunk.in_flight
+            posted = flight[0] if flight and flight[0].round == verdict.round else None
+            posted = posted or chunk.find(verdict.round)
             if posted is None:
                 continue  # a repeat of what was acknowledged before
             if posted.out is not None:
@@ -163,10 +168,15 @@ class Pushes(Holds):
                 self._backed_up(chunk, posted, verdict)
             for command in posted.hyper if verdict.counted else ():
                 chunk.hyper_known = max(chunk.hyper_known, command.number)
-            self._send_queued(chunk, packer, now)
+            if chunk.queue:
+                self._send_queued(chunk, packer, now)
             if not chunk.busy():
                 self._busy.discard(chunk.id)
-            effects += self._part_done(posted.request, (chunk.id, posted.round))
+            open_ = self._requests.get(posted.request)
+            if open_ is not None:
+                open_.parts.discard((chunk.id, posted.round))
+                if not open_.parts:
+                    effects += self._done(posted.request, open_.value)
         if self.settings.on_worker_loss == "restart":
             for chunk_id in sorted(self._busy):
                 self._send_queued(self._chunks[chunk_id], packer, now)
