@@ -35,6 +35,7 @@ class ScribblingMemory:
     """
 
     message_bytes = 512
+    small = 0
 
     def __init__(self, tell: bool = False) -> None:
         self._tell = tell

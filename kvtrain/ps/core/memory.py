@@ -13,8 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-#: bytes below which an array travels itself where a reference could: that costs as much
-SMALL = 2048
 
 
 class Slot(Protocol):
@@ -33,6 +31,8 @@ class Memory(Protocol):
 
     #: how much of it one message may describe: more where descriptors travel, not bytes
     message_bytes: int
+    #: bytes below which an array needs no slot: it travels itself where a reference could
+    small: int
 
     def take(self, nbytes: int) -> Slot:
         """A slot of `nbytes`, aligned at 64, for the taker to write."""
@@ -90,6 +90,7 @@ class HeapMemory:
     """Private memory: a fresh block for each slot."""
 
     message_bytes = 1 << 20
+    small = 2048
 
     def take(self, nbytes: int) -> HeapSlot:
         """A slot of its own."""

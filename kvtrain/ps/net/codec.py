@@ -23,12 +23,11 @@ import numpy as np
 from kvtrain._version import PROTOCOL_VERSION
 from kvtrain.errors import RemoteProtocolError
 from kvtrain.ps.core.membership import Epoch, NodeId
-from kvtrain.ps.core.memory import SMALL
 from kvtrain.ps.core.messages import MESSAGES, Arrays, Message
 from kvtrain.ps.core.shards import DTYPES
 from kvtrain.ps.net.columns import list_form_of
 from kvtrain.ps.net.forms import MAX_ITEMS, bad, form_of, getter
-from kvtrain.ps.net.segments import Place
+from kvtrain.ps.net.segments import SMALL, Place
 
 #: messages whose arrays are at most this long travel with all arrays in one frame
 TOGETHER = 64 * 1024

@@ -2,9 +2,10 @@
 """Lists of records to columns and back: what a message of many small chunks consists of.
 
 A list of several travels as ``(count, column, ...)``, a column for each field: the value itself
-where all records have the same one, else all values; a field that is a record again is a column of
-columns. So records are taken apart, checked and put together by a few calls for each column, not for each
-record. At least one column has all values, so that a short message cannot announce a long list.
+where all records have the same one, else all values; a field that is a record again is a column
+of columns. So records are taken apart, checked and put together by a few calls for each column,
+not for each record. At least one column has all values, so that a short message cannot announce
+a long list.
 """
 
 from __future__ import annotations

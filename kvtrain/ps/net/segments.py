@@ -27,6 +27,8 @@ from kvtrain.ps.core.messages import SegmentOffer
 Array = np.ndarray[Any, Any]
 PAGE = 4096
 ALIGN = 64
+#: bytes below which an array travels itself where a descriptor could: it costs as much
+SMALL = 2048
 #: bytes of the first segment and of the largest that is made ahead of need
 FIRST, LARGEST = 1 << 20, 64 << 20
 #: slots from this size on begin at a page
@@ -110,6 +112,7 @@ class Arena:
     """
 
     message_bytes = 4 << 20
+    small = SMALL
 
     def __init__(self, name: Callable[[], str]) -> None:
         self._name = name

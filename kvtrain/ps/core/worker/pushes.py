@@ -8,7 +8,6 @@ from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.codecs import PLAIN
 from kvtrain.ps.core.effects import Copy, Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round
-from kvtrain.ps.core.memory import SMALL
 from kvtrain.ps.core.posting import ClientChunk, Kept, Lent, Packer, Posted, place
 from kvtrain.ps.core.worker.holds import Holds
 from kvtrain.ps.core.worker.state import check_array, fill, fits
@@ -40,7 +39,7 @@ class Pushes(Holds):
             release = request.lent[i] if request.lent else None
             if given is not None and not coded and release is not None:
                 kept = Lent(given, entry.chunks, release)
-            elif given is not None and not coded and given.nbytes >= SMALL:
+            elif given is not None and not coded and given.nbytes >= self._memory.small:
                 kept = Kept(self._memory, given, entry.chunks)
             elif given is not None and not coded:
                 given = given.copy()  # travels as bytes: it needs no slot
