@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -224,6 +223,8 @@ def resumed(environ: Mapping[str, str] | None = None) -> bool:
 
 def run_base(environ: Mapping[str, str] | None = None) -> Path:
     """Directory of this user's run directories: short enough for names of sockets."""
+    import tempfile  # takes longer to import than all of this file; few processes ask
+
     env = os.environ if environ is None else environ
     base = Path(env.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     if not base.is_dir() or len(str(base)) > 50:

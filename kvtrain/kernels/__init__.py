@@ -53,7 +53,9 @@ def _choose(forced: str | None) -> tuple[str, ...]:
 
 
 def _namespace() -> Any:
-    names = {n: getattr(np, n) for n in np.__all__ if not n.startswith("_")}
+    # only what is there: asking NumPy for its other parts (testing, f2py, ...) imports them
+    there, known = vars(np), set(np.__all__)
+    names = {n: v for n, v in there.items() if n in known and not n.startswith("_")}
     for fallback in reversed(BACKENDS):
         module = importlib.import_module(f"kvtrain.kernels.{fallback}")
         names.update({n: getattr(module, n) for n in module.__all__})
