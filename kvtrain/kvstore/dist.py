@@ -227,6 +227,8 @@ class DistKVStore(KVStore):
         """Row-sparse keys by themselves, the dense ones of the call together."""
         for key, given in zip(keys, values, strict=True):
             self._check(key, given or [], "push")
+        for key, targets in zip(keys, outs or [], strict=False):
+            self._check(key, targets, "pull")
         dense = [i for i, key in enumerate(keys) if key not in self._rows.shapes]
         if dense:
             self._push(

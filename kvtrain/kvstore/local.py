@@ -134,6 +134,10 @@ class LocalKVStore(KVStore):
     def _apply_sparse(self, key: Key, given: list[NDArray], held: NDArray) -> None:
         """Sum in the storage of the arrays pushed; without an updater that becomes the key's."""
         raws = [raw_of(array) for array in given]
+        try:
+            raws = [raw.canonical() if isinstance(raw, Rows) else raw for raw in raws]
+        except ValueError as error:
+            raise KeyMismatch(f"push of key {key!r}: {error}") from None
         if all(isinstance(raw, Rows) for raw in raws):
             total: Any = merge_rows(raws)
         else:

@@ -25,6 +25,8 @@ def _numbers(key: Any, array: NDArray, row_id: Any) -> Any:
         raise KeyMismatch(f"{what}: out must be row_sparse, got storage type {array.stype}")
     if not isinstance(row_id, NDArray):
         raise KeyMismatch(f"{what}: row_ids must be NDArrays, got {type(row_id).__name__}")
+    if row_id.stype != "default":
+        raise KeyMismatch(f"{what}: row_ids must be dense, got storage type {row_id.stype}")
     raw = row_id._read().reshape(-1)
     if raw.dtype.kind == "f":  # MXNet's examples give them as float32
         whole = np.isfinite(raw) & (raw == np.floor(raw))

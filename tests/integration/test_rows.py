@@ -164,6 +164,7 @@ def test_rows_that_arise_count_and_are_refused_beyond_the_limit(
         ("kv.row_sparse_pull('a', out=rows([]), row_ids=nd.array([0.5]))", "no whole number"),
         ("kv.row_sparse_pull('d', out=rows([]), row_ids=nd.array([1]))", "the key is dense"),
         ("kv.row_sparse_pull('x', out=rows([]), row_ids=nd.array([1]))", "not initialised"),
+        ("kv.pushpull('a', rows([1]), out=nd.ones((6, 3)))", "got shape (6, 3)"),
         ("kv.init('a', rows([1]))", "already initialised"),
         ("kv.init('z', [rows([1]), nd.ones((6, 2))][kv.rank])", "storage row_sparse"),
         ("kv.init_row_sparse('z', (9, 2), seed=kv.rank)", "initializer"),

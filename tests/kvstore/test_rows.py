@@ -302,3 +302,20 @@ def test_memory_of_a_table_and_of_what_is_kept_of_it() -> None:
     assert flat.tobytes() == table.before_step(ids).tobytes()
     table.keep_from_here()
     assert table.before_step(ids).tobytes() == table.read(ids).tobytes()
+
+
+@pytest.mark.parametrize("row", [-2, 6])
+@pytest.mark.parametrize("updated", [True, False])
+def test_rows_out_of_range_are_refused_and_change_nothing(row: int, updated: bool) -> None:
+    kv = mx.kv.create("local")
+    if updated:
+        kv.set_optimizer(mx.optimizer.SGD(learning_rate=1.0))
+    kv.init("a", sparse([0, 1, 2, 3, 4, 5]))
+    bad = nd.sparse.row_sparse_array((np.ones((1, 2), np.float32), [row]), shape=SHAPE)
+    with pytest.raises(KeyMismatch, match=f"push of key 'a': row {row} of"):
+        kv.push("a", bad)
+    out = nd.sparse.zeros("row_sparse", SHAPE)
+    kv.row_sparse_pull("a", out=out, row_ids=nd.arange(6))
+    assert out.asnumpy().tobytes() == sparse([0, 1, 2, 3, 4, 5]).asnumpy().tobytes()
+    with pytest.raises(KeyMismatch, match="row_ids must be dense, got storage type row_sparse"):
+        kv.row_sparse_pull("a", out=out, row_ids=sparse([1]))
