@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import re
 from collections.abc import Callable
@@ -165,6 +166,17 @@ class CheckpointDirectory:
         except OSError as error:
             raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from None
         return Found(path, sequence, manifest)
+
+    def discard(self, run: str, attempt: int) -> None:
+        """Delete the parts of an attempt that was given up; those that a manifest names stay."""
+        every = self.list()
+        if any(found.manifest is None for found in every):
+            return  # one that cannot be read may name them
+        named = {part.file for found in every if found.manifest for part in found.manifest.parts}
+        for path in self.path.glob(f"part-{run}-{attempt}-*.safetensors"):
+            if path.name not in named:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def retain(self, keep: int, verified: Found) -> builtins.list[str]:
         """Delete what is older than the `keep` newest; `verified` and later are never touched.

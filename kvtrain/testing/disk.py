@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kvtrain.ps.core import messages as m
-from kvtrain.ps.core.effects import Disk, LoadShards, Publish, SavePart
+from kvtrain.ps.core.effects import Discard, Disk, LoadShards, Publish, SavePart
 from kvtrain.ps.core.membership import LAUNCHER, NodeId
 from kvtrain.ps.core.messages.disk import PartWritten, Published, ShardsLoaded
 from kvtrain.ps.core.saved import SavedChunk, SavedJob, SavedPart
@@ -77,6 +77,12 @@ class Disks:
         match effect:
             case LoadShards():
                 sim.at(sim.now, lambda: sim.deliver(process, LAUNCHER, self._load(effect)))
+                return
+            case Discard():
+                named = {part.file for saved in self.published for part in saved.job.parts}
+                for name in [n for n, (held, _) in self._files.items() if n not in named]:
+                    if self._files[name][0].attempt == effect.attempt:
+                        del self._files[name]
                 return
             case SavePart():
                 # what is written must be what was there when it was asked for

@@ -24,6 +24,7 @@ from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.effects import (
     Complete,
     Copy,
+    Discard,
     Effect,
     Fail,
     Journal,
@@ -205,7 +206,7 @@ class Simulation:
                     np.copyto(target, source)
                 case Journal(record):
                     self.room.journal(process, record)
-                case SavePart() | Publish() | LoadShards():
+                case SavePart() | Publish() | LoadShards() | Discard():
                     self.disks.carry_out(process, effect)
                 case Complete(number, value):
                     self._completed(process, number, value)

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kvtrain.ps.core.effects import LoadShards, Publish, SavePart
+from kvtrain.errors import JobError
+from kvtrain.ps.core.effects import Discard, LoadShards, Publish, SavePart
 from kvtrain.ps.core.messages.base import Message
 from kvtrain.ps.core.messages.disk import PartWritten, Published, ShardsLoaded
 from kvtrain.ps.core.saved import SavedChunk, SavedJob, SavedStore
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.net.disk import DiskThread, Owner
+from kvtrain.ps.net.journal import JournalFile, read_journal
 from tests.checkpoint.made import VIEW, entries, values
+from tests.checkpoint.made import save as save_whole
 
 SETTINGS = JobSettings(workers=2, servers=1, shards=4, chunk_bytes=64)
 
@@ -87,3 +90,32 @@ def test_errors_are_answers(disk: DiskThread, tmp_path: Path) -> None:
     disk.submit(LoadShards(str(tmp_path / "checkpoint-00000001.json"), (0,)))
     loaded = answer(disk)
     assert isinstance(loaded, ShardsLoaded) and "there is no such checkpoint" in loaded.error
+
+
+def test_what_came_to_nothing_is_deleted(tmp_path: Path, disk: DiskThread) -> None:
+    """A disk that is full does not stay full; what a manifest names is never touched."""
+    kept = save_whole(tmp_path, 1, 10)
+    saves, _ = effects(tmp_path, 2)
+    for effect in saves:
+        disk.submit(effect)
+        assert isinstance(answer(disk), PartWritten)
+    before = {part.file for part in kept.manifest.parts}  # type: ignore[union-attr]
+    assert {p.name for p in tmp_path.glob("part-*")} > before
+    for attempt in (1, 2):
+        disk.submit(Discard(attempt, str(tmp_path), "r"))
+    disk.submit(saves[0])  # they are done in order
+    assert isinstance(answer(disk), PartWritten)
+    (tmp_path / saves[0].file).unlink()
+    assert {p.name for p in tmp_path.glob("part-*")} == before
+
+
+def test_a_journal_on_a_full_disk_is_named(tmp_path: Path) -> None:
+    journal = JournalFile(tmp_path / "journal")
+    journal.write({"kind": "scheduler"})
+    assert journal._file is not None
+    journal._file.close()
+    journal._file = open("/dev/full", "ab")
+    with pytest.raises(JobError, match=r"cannot write .*journal: No space left on device"):
+        journal.write({"kind": "table"})
+    journal.close()
+    assert read_journal(tmp_path / "journal") == [{"kind": "scheduler"}]

@@ -97,5 +97,14 @@ class Publish:
     job: SavedJob
 
 
-Disk = SavePart | LoadShards | Publish
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Delete what was written for an attempt that was given up; nothing answers."""
+
+    attempt: int
+    directory: str
+    run: str
+
+
+Disk = SavePart | LoadShards | Publish | Discard
 Effect = Send | Copy | Complete | Fail | Journal | Stop | Note | Disk

@@ -14,7 +14,7 @@ from pathlib import Path
 from kvtrain import __version__
 from kvtrain.checkpoint import FORMAT, CheckpointDirectory, Manifest, read_part, write_part
 from kvtrain.errors import CheckpointError, FormatError, KVTrainError
-from kvtrain.ps.core.effects import Disk, LoadShards, Publish, SavePart
+from kvtrain.ps.core.effects import Discard, Disk, LoadShards, Publish, SavePart
 from kvtrain.ps.core.messages.base import Message
 from kvtrain.ps.core.messages.disk import PartWritten, Published, ShardsLoaded
 from kvtrain.ps.core.saved import SavedJob
@@ -85,10 +85,12 @@ class DiskThread:
 
     def _work(self) -> None:
         while (effect := self._asked.get()) is not None:
-            self._answers.put(self._carry_out(effect))
-            os.write(self._wake, b".")
+            answer = self._carry_out(effect)
+            if answer is not None:
+                self._answers.put(answer)
+                os.write(self._wake, b".")
 
-    def _carry_out(self, effect: Disk) -> Message:
+    def _carry_out(self, effect: Disk) -> Message | None:
         match effect:
             case SavePart():
                 return _save(effect)
@@ -96,6 +98,10 @@ class DiskThread:
                 return _load(effect)
             case Publish():
                 return self._publish(effect)
+            case Discard():
+                # a disk that is full must not stay full of what came to nothing
+                CheckpointDirectory(Path(effect.directory)).discard(effect.run, effect.attempt)
+                return None
 
     def _publish(self, effect: Publish) -> Message:
         assert self._owner is not None, "only a scheduler publishes"

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from kvtrain.errors import FormatError
+from kvtrain.errors import FormatError, JobError
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -46,6 +47,7 @@ class JournalFile:
 
     def __init__(self, path: Path | None) -> None:
         self._file = None
+        self._path = path
         if path is not None:
             _cut_torn_line(path)
             self._file = open(path, "ab")
@@ -54,14 +56,23 @@ class JournalFile:
         """Append `record` and wait until it is on the disk."""
         if self._file is None:
             return
-        self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            # nobody may be told what is not on the disk (R52)
+            raise JobError(
+                f"cannot write the scheduler's journal {self._path}: {error.strerror or error}; "
+                "the job's run directory must be on a disk with room"
+            ) from None
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            # what could not be written was said already
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._file = None
 
 

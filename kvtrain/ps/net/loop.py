@@ -9,6 +9,7 @@ from typing import Protocol
 
 from kvtrain.errors import KVTrainError
 from kvtrain.ps.core.effects import (
+    Discard,
     Effect,
     Journal,
     LoadShards,
@@ -175,7 +176,7 @@ class Loop:
                     self._links.send(to, message, self._core.node)
                 case Journal(record):
                     self._journal.write(record)
-                case SavePart() | LoadShards() | Publish() if self._disk is not None:
+                case SavePart() | LoadShards() | Publish() | Discard() if self._disk is not None:
                     self._disk.submit(effect)
                 case Note(text):
                     self._note(text)

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 
 from kvtrain.errors import CheckpointError, KVTrainError, ServerLost, WorkerLost
 from kvtrain.ps.core import messages as m
-from kvtrain.ps.core.effects import Effect, Journal, Note, Publish, Send
+from kvtrain.ps.core.effects import Discard, Effect, Journal, Note, Publish, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, StoreClock
 from kvtrain.ps.core.messages.disk import Published
 from kvtrain.ps.core.roster import Node
@@ -326,7 +326,8 @@ class Checkpoints(Standstills):
         attempt, self._attempt = self._attempt, None
         assert attempt is not None
         self._outbox.answered(_KEY)
-        return self._release(attempt)
+        run = self.settings.run or "run"
+        return [*self._release(attempt), Discard(attempt.number, attempt.directory, run)]
 
     # ---- its end ---------------------------------------------------------------------------
 
