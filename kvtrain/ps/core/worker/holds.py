@@ -26,6 +26,8 @@ class Hold:
     attempt: int
     #: nothing of this step and later is sent
     at: int
+    #: the same step for everybody
+    common: bool = False
     #: everything before is acknowledged, and the scheduler is told so
     told: bool = False
     #: when this worker goes on in any case; None: nothing was held back yet
@@ -56,7 +58,7 @@ class Holds(TellsClocks):
             late = m.Holding(attempt=message.attempt, clocks=self._clocks(), late=True)
             return [Send(SCHEDULER, late)]
         effects = self._end_hold(now)
-        self._hold = Hold(message.attempt, at)
+        self._hold = Hold(message.attempt, at, message.at >= 0)
         return effects + self._tell_hold(now)
 
     def _next_end(self) -> int:
@@ -96,10 +98,21 @@ class Holds(TellsClocks):
             chunk = self._chunks[chunk_id]
             if chunk.in_flight or any(posted.step < hold.at for posted in chunk.queue):
                 return []
+        if self._may_have_begun(hold) and not self._stands_still():
+            late = m.Holding(attempt=hold.attempt, clocks=self._clocks(), late=True)
+            return [Send(SCHEDULER, late), *self._end_hold(now)]
         hold.told = True
         hold.until = hold.until or now + 2 * self.settings.hold_timeout
         holding = m.Holding(attempt=hold.attempt, clocks=self._clocks())
         return self._outbox.ask("hold", lambda: [Send(SCHEDULER, holding)], now)
+
+    def _may_have_begun(self, hold: Hold) -> bool:
+        """Whether a store without a step may be in its first one, as others are in their second:
+        a program takes turns between its stores."""
+        first = [store for store in self._stores if not store.step]
+        if hold.at > 1 or len(first) == len(self._stores):
+            return False
+        return any(hold.common or store.pushed for store in first)
 
     def _clocks(self) -> tuple[StoreClock, ...]:
         return tuple(StoreClock(i, store.step) for i, store in enumerate(self._stores))
