@@ -11,6 +11,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 try:
@@ -189,8 +191,8 @@ def create_segment(name: str, nbytes: int) -> tuple[int, mmap.mmap]:
         raise
 
 
-def open_segment(pid: int, descriptor: int, name: str, nbytes: int) -> mmap.mmap:
-    """Another process's segment, mapped for reading only.
+def open_segment(pid: int, descriptor: int, name: str, nbytes: int) -> tuple[int, mmap.mmap]:
+    """Another process's segment, opened and mapped for reading only.
 
     Raises
     ------
@@ -207,6 +209,75 @@ def open_segment(pid: int, descriptor: int, name: str, nbytes: int) -> mmap.mmap
         if size != nbytes:
             raise OSError(errno.EINVAL, f"segment {name!r} has {size} bytes, not {nbytes}")
         flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-        return mmap.mmap(opened, nbytes, flags, mmap.PROT_READ)
-    finally:
+        return opened, mmap.mmap(opened, nbytes, flags, mmap.PROT_READ)
+    except BaseException:
         os.close(opened)
+        raise
+
+
+_NOTHING, _FIXED = 0x4000 | 0x20, 0x10  # MAP_NORESERVE | MAP_ANONYMOUS, MAP_FIXED
+_FAILED = ctypes.c_void_p(-1).value
+
+
+def map_window(pieces: Sequence[tuple[int, int, int]]) -> int:
+    """Pieces (descriptor, offset, bytes) of segments, one behind the other, for reading only.
+
+    All but the last are whole pages. Returns the address; what is written to the segments is
+    seen there, until :func:`keep_window`.
+
+    Raises
+    ------
+    OSError
+        A piece does not lie at pages, the system has no such thing, or no room for it.
+    """
+    size = sum(nbytes for _, _, nbytes in pieces)
+    whole = all(nbytes % mmap.PAGESIZE == 0 for _, _, nbytes in pieces[:-1])
+    if not LINUX or not size or not whole or any(p[1] % mmap.PAGESIZE for p in pieces):
+        raise OSError(errno.EINVAL, "these pieces cannot be mapped side by side")
+    private, populate = mmap.MAP_PRIVATE, getattr(mmap, "MAP_POPULATE", 0)
+    start = _mmap(None, size, 0, private | _NOTHING, -1, 0)
+    at = start
+    try:
+        for descriptor, offset, nbytes in pieces:
+            flags = private | populate | _FIXED
+            _mmap(at, nbytes, mmap.PROT_READ, flags, descriptor, offset)
+            at += nbytes
+    except OSError:
+        unmap_window(start, size)
+        raise
+    return start
+
+
+def keep_window(address: int, nbytes: int) -> None:
+    """Cut a window off from its segments: its bytes stay as they are and can be written."""
+    libc = _libc()
+    if libc.mprotect(address, nbytes, mmap.PROT_READ | mmap.PROT_WRITE):
+        raise OSError(ctypes.get_errno(), "memory cannot be made private")
+    # a page becomes this process's own when it is written
+    for at in range(address, address + nbytes, mmap.PAGESIZE):
+        byte = ctypes.c_ubyte.from_address(at)
+        byte.value = byte.value
+
+
+def unmap_window(address: int, nbytes: int) -> None:
+    """Give the addresses of a window back."""
+    _libc().munmap(address, nbytes)
+
+
+@lru_cache(maxsize=1)
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    where, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    libc.mmap.argtypes = (where, size, number, number, number, ctypes.c_long)
+    libc.munmap.argtypes = (where, size)
+    libc.mprotect.argtypes = (where, size, number)
+    return libc
+
+
+def _mmap(at: int | None, size: int, access: int, flags: int, descriptor: int, offset: int) -> int:
+    found = _libc().mmap(at, size, access, flags, descriptor, offset)
+    if found is None or found == _FAILED:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(found)

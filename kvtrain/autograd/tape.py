@@ -146,7 +146,10 @@ class Walk:
             if any(g is not None for g in grads):
                 self._back(node, grads)
             if done is not None:
-                for entry in node.parents:
+                parents = node.parents
+                if any([isinstance(entry, Leaf) and entry.ready is not None for entry in parents]):
+                    node.free()  # who waits for a variable may want its memory to itself
+                for entry in parents:
                     if isinstance(entry, Leaf):
                         uses[entry] -= 1
                         if not uses[entry]:

@@ -155,7 +155,11 @@ class Trainer:
             values = [self._first_value(p) for p in dense]
             self._store._broadcast(names, values, [p.list_data() for p in dense])
             if isinstance(self._store, DistKVStore) and len(self._contexts) == 1:
-                self._store._adopt([p.list_grad()[0] for p in dense if p.grad_req != "null"])
+                trained = [p for p in dense if p.grad_req != "null"]
+                self._store._adopt([p.list_grad()[0] for p in trained])
+                if self._policy is not None and self._policy.on_store:
+                    weights = [p.list_data()[0] for p in trained]
+                    self._store._adopt_weights([p.name for p in trained], weights)
         for parameter in ready:
             if parameter._stype != "default":  # its rows are pulled when they are asked for
                 self._store.init(parameter.name, parameter._arrays()[0])

@@ -48,6 +48,11 @@ class Consistency:
             )
         self._patterns.append((pattern, spelled))
 
+    @property
+    def mixed(self) -> bool:
+        """Whether some pattern chose a mode for keys."""
+        return bool(self._patterns)
+
     def of(self, key: str) -> str:
         """The mode of a key; of several patterns that match the last one set counts."""
         for pattern, spelled in reversed(self._patterns):

@@ -16,19 +16,22 @@ from kvtrain.kvstore import states
 from kvtrain.kvstore.base import Key, KVStore, Updating
 from kvtrain.kvstore.consistency import Consistency
 from kvtrain.kvstore.dist_rows import DistRows
+from kvtrain.kvstore.mapping import MappedWeights
 from kvtrain.kvstore.residence import Residence, lend
 from kvtrain.kvstore.rows import check_storage, is_sparse, rows_of
-from kvtrain.kvstore.waiting import Waiting
+from kvtrain.kvstore.waiting import Waiting, buffer_of, make_pending
 from kvtrain.ndarray import NDArray
 from kvtrain.optimizer import Optimizer, Scope
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.backup import backups_of
 from kvtrain.ps.core.clocks import is_sync, staleness_of
+from kvtrain.ps.core.memory import HeapMemory
 from kvtrain.ps.core.rows import RowInitializer, pack
 from kvtrain.ps.core.shards import DTYPES, KeySpec
 from kvtrain.ps.net.client import WorkerNode
 
 Array = np.ndarray[Any, Any]
+_NONE: Array = np.empty(0)
 
 
 class DistKVStore(KVStore):
@@ -57,6 +60,9 @@ class DistKVStore(KVStore):
         self._store: int = node.call(
             r.OpenStoreRequest(type=kind, sync=is_sync(consistency, False), backups=backups)
         )
+        self._sync = consistency == "sync" and not backups
+        self._mapped = MappedWeights()
+        node.before_leaving.append(self._mapped.leave)
         self._rows = DistRows(node, self._store, config.check_finite)
 
     @property
@@ -168,6 +174,16 @@ class DistKVStore(KVStore):
                 if np.dtype(array.dtype).name in DTYPES and array.stype == "default":
                     Residence(self._node.memory, array)
 
+    def _adopt_weights(self, keys: list[Key], weights: list[NDArray]) -> None:
+        """Let weights that come in the trip of their gradient be read in the servers' memory,
+        where nothing but that trip can change them (PROTOCOL R36)."""
+        safe = self._sync and not self._consistency.mixed and self._node.on_worker_loss == "abort"
+        if not safe or self._codec is not None or isinstance(self._node.memory, HeapMemory):
+            return
+        for key, array in zip(keys, weights, strict=True):
+            if array.stype == "default":
+                self._mapped.adopt(key, array)
+
     def _lend(self, given: list[NDArray] | None) -> tuple[Array, Callable[[], None]] | None:
         """An array that is sent from where it lies; None: it must be copied."""
         if given is None or len(given) != 1 or self._codec is not None or self._finite:
@@ -190,6 +206,7 @@ class DistKVStore(KVStore):
             return
         for key, given in zip(keys, values, strict=True):
             self._check(key, given or [], "push")
+        mapped = self._mapped.prepare(keys, outs)
         arrays: list[Array | None] = []
         lent: list[Callable[[], None] | None] = []
         for key, given in zip(keys, values, strict=True):
@@ -210,11 +227,27 @@ class DistKVStore(KVStore):
             return
         for key, targets in zip(keys, outs, strict=True):
             self._check(key, targets, "pull")
-        buffers = self._buffers(outs)
-        request = r.PushRequest(
-            self._store, names, tuple(arrays), buffers, tuple(priorities), rescale_grad, tuple(lent)
-        )
-        self._await(self._node.submit(request), outs, buffers)
+        buffers: list[Array | r.Landing] = [
+            buffer_of(targets[0]) if i not in mapped else _NONE for i, targets in enumerate(outs)
+        ]
+        try:
+            for i, weight in mapped.items():
+                buffers[i] = weight.post(outs[i][0])
+            request = r.PushRequest(
+                self._store,
+                names,
+                tuple(arrays),
+                tuple(buffers),
+                tuple(priorities),
+                rescale_grad,
+                tuple(lent),
+            )
+            waiting = Waiting(self._node, self._node.submit(request))
+        except BaseException:
+            for i, weight in mapped.items():
+                weight.withdraw(outs[i][0])
+            raise
+        make_pending(waiting, self._store, names, outs, buffers)
 
     def _push_rows(
         self,
@@ -275,14 +308,11 @@ class DistKVStore(KVStore):
             return
         keys, outs = [keys[i] for i in mine], [outs[i] for i in mine]
         priorities = [priorities[i] for i in mine]
-        buffers = self._buffers(outs)
-        request = r.PullRequest(
-            self._store,
-            tuple(str(key) for key in keys),
-            buffers,
-            tuple(priorities),
-        )
-        self._await(self._node.submit(request), outs, buffers)
+        buffers = [buffer_of(targets[0]) for targets in outs]
+        names = tuple(str(key) for key in keys)
+        request = r.PullRequest(self._store, names, tuple(buffers), tuple(priorities))
+        waiting = Waiting(self._node, self._node.submit(request))
+        make_pending(waiting, self._store, names, outs, buffers)
 
     def _pull_rows(
         self,
@@ -298,24 +328,6 @@ class DistKVStore(KVStore):
         for key, targets, wanted in zip(keys, outs, ids, strict=True):
             for target, rows in zip(targets, wanted, strict=True):
                 self._rows.pull(key, [target], rows)
-
-    @staticmethod
-    def _buffers(outs: list[list[NDArray]]) -> tuple[Array, ...]:
-        """Where answers go: the first target itself if it is contiguous, else an array aside."""
-        buffers = []
-        for targets in outs:
-            raw = targets[0]._write()
-            buffers.append(
-                raw.reshape(-1) if raw.flags.c_contiguous else np.empty(raw.size, raw.dtype)
-            )
-        return tuple(buffers)
-
-    def _await(self, number: int, outs: list[list[NDArray]], buffers: tuple[Array, ...]) -> None:
-        """Make the targets pending: the first use of any of them waits for the request."""
-        waiting = Waiting(self._node, number)
-        for targets, buffer in zip(outs, buffers, strict=True):
-            for target in targets:
-                target._set_pending(_filler(waiting, target, buffer))
 
     # ---- optimizer ------------------------------------------------------------------------
 
@@ -432,15 +444,3 @@ def _check_backups(backups: int, node: WorkerNode) -> None:
             f"kv.create: backup_workers={backups} in a job with --on-worker-loss restart: what a "
             "worker repeats, a round may have closed without; use --on-worker-loss shrink"
         )
-
-
-def _filler(waiting: Waiting, target: NDArray, buffer: Array) -> Any:
-    """What a pending array calls: wait, then copy unless the answer came to its own place."""
-
-    def fill() -> None:
-        waiting.wait()
-        raw = target._fill()
-        if not np.may_share_memory(raw, buffer):
-            np.copyto(raw, buffer.reshape(raw.shape))
-
-    return fill

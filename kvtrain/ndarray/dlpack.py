@@ -32,7 +32,8 @@ class _Capsule:
 
 def to_dlpack_for_read(data: NDArray) -> Any:
     """A DLPack capsule that shares the array's memory, after all writes to it."""
-    return data._read().__dlpack__()
+    # through the write door: memory that is somebody else's cannot be given away
+    return data._write().__dlpack__()
 
 
 def to_dlpack_for_write(data: NDArray) -> Any:

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+#: slots from this size on begin at a page, so that others can map them one by one
+PAGED = 64 << 10
 
 
 class Slot(Protocol):
@@ -50,6 +52,8 @@ class LentArray(np.ndarray[Any, Any]):
     _words: Any = None
     _slot: int = 0
     _generation: int = 0
+    #: what it lies in, and where, for whoever goes on reading it in place; slices do not know
+    source: Any = None
 
     def __array_finalize__(self, source: Any) -> None:
         if isinstance(source, LentArray):

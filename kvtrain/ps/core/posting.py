@@ -22,6 +22,7 @@ from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round, Table
 from kvtrain.ps.core.memory import Memory
 from kvtrain.ps.core.replies import FULL
+from kvtrain.ps.core.requests import Landing
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 
 Array = np.ndarray[Any, Any]
@@ -75,6 +76,21 @@ class Lent:
             self._release()
 
 
+class Spot:
+    """A chunk's part of a Landing."""
+
+    __slots__ = ("_landing", "_low", "dtype", "shape")
+
+    def __init__(self, landing: Landing, low: int, high: int) -> None:
+        self._landing, self._low = landing, low
+        self.shape = (high - low,)
+        self.dtype = landing.dtype
+
+    def land(self, array: Array) -> bool:
+        """Take the chunk's values; see Landing."""
+        return self._landing.land(self._low, array)
+
+
 @dataclass(slots=True, eq=False)
 class Posted:
     """One contribution of this worker that is not acknowledged yet."""
@@ -85,7 +101,7 @@ class Posted:
     #: its part of `kept`, or encoded if `codec` says so; None: empty
     array: Array | None
     #: where the new value goes, if it was wanted
-    out: Array | None
+    out: Array | Spot | None
     rescale_grad: float | None
     hyper: tuple[m.HyperCommand, ...]
     priority: int

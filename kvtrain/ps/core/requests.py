@@ -10,13 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from kvtrain.ps.core.shards import KeySpec
 
 Array = np.ndarray[Any, Any]
+
+
+class Landing(Protocol):
+    """Where a key's values go that need not be copied: the server's own memory may do."""
+
+    @property
+    def size(self) -> int:
+        """Elements of the key."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its data type."""
+
+    def land(self, low: int, array: Array) -> bool:
+        """Take the values from element `low` on: copy them, or keep a reference that is good
+        until this worker's next contribution; False: they are not what was sent (R34)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +60,14 @@ class PushRequest:
 
     Completes when every contribution is committed, with the (chunk, round) of those that were
     dropped (backup workers), or None. An array of None is an empty contribution.
-    With `outs` the new values are written there (one flat, writable array per key) and the
-    request is a push-pull in one trip.
+    With `outs` the new values are written there (one flat, writable array per key, or a
+    Landing) and the request is a push-pull in one trip.
     """
 
     store: int
     names: tuple[str, ...]
     arrays: tuple[Array | None, ...] = field(compare=False)
-    outs: tuple[Array, ...] | None = field(default=None, compare=False)
+    outs: tuple[Array | Landing, ...] | None = field(default=None, compare=False)
     priorities: tuple[int, ...] = ()
     rescale_grad: float | None = None
     #: for arrays that are not copied but read in place: called when nobody needs them any more

@@ -95,6 +95,8 @@ class StoredChunk:
     hyper_seen: dict[int, tuple[int, int]] = field(default_factory=dict)
     #: where the weight lies, if it is in memory that others may read
     slot: Slot | None = None
+    #: a worker may have mapped the slot: it is never used for anything else (PROTOCOL R38)
+    lent: bool = False
     _making: bool = False
 
     @property
@@ -117,6 +119,7 @@ class StoredChunk:
             raise LocalProtocolError(f"{self.id}: version {self.version} is not committed yet")
         if not lend:
             return self._weight.copy()
+        self.lent = True
         view = self._weight.view()
         view.flags.writeable = False
         return view

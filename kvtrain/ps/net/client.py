@@ -95,6 +95,8 @@ class WorkerNode:
         self._detached: set[int] = set()
         self._late: Exception | None = None
         self._closed = False
+        #: called before this worker leaves: rounds go on without it then
+        self.before_leaving: list[Callable[[], None]] = []
         self._over = threading.Event()
         #: something waits to be sent, by the second thread if the program does not wait
         self._hurry = threading.Event()
@@ -311,6 +313,8 @@ class WorkerNode:
         """Wait until everything is acknowledged, and leave the job."""
         if self._closed or self._core.failed is not None:
             return
+        for call in self.before_leaving:
+            call()
         self.wait(self.submit(LeaveRequest()))
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import secrets
 import struct
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ import numpy as np
 
 from kvtrain import platform
 from kvtrain.errors import RemoteProtocolError
-from kvtrain.ps.core.memory import HeapSlot, LentArray, Slot, lend
+from kvtrain.ps.core.memory import PAGED, HeapSlot, LentArray, Slot, lend
 from kvtrain.ps.core.messages import SegmentOffer
 
 Array = np.ndarray[Any, Any]
@@ -31,8 +32,6 @@ ALIGN = 64
 SMALL = 2048
 #: bytes of the first segment and of the largest that is made ahead of need
 FIRST, LARGEST = 1 << 20, 64 << 20
-#: slots from this size on begin at a page
-PAGED = 64 << 10
 #: bytes of slots per generation word, on average, that a segment has room for
 _BYTES_PER_SLOT = 256
 _MAGIC = b"kvtrain segment 1"
@@ -202,7 +201,10 @@ class PeerSegment:
     """A peer's segment, mapped for reading."""
 
     def __init__(self, offer: SegmentOffer) -> None:
-        self._map = platform.open_segment(offer.pid, offer.descriptor, offer.name, offer.nbytes)
+        self.descriptor, self._map = platform.open_segment(
+            offer.pid, offer.descriptor, offer.name, offer.nbytes
+        )
+        weakref.finalize(self, os.close, self.descriptor).atexit = False
         magic, nonce, nbytes, slots = _HEAD.unpack_from(self._map, 0)
         known = (_MAGIC, offer.nonce, offer.nbytes, offer.slots)
         if (magic.rstrip(b"\0"), nonce, nbytes, slots) != known:
@@ -223,4 +225,6 @@ class PeerSegment:
         ):
             raise RemoteProtocolError(f"malformed message: {place} is outside of its segment")
         raw: Array = np.ndarray((size,), kind, self._map, place.offset)
-        return lend(raw, self._words, place.slot, place.generation)
+        lent = lend(raw, self._words, place.slot, place.generation)
+        lent.source = (self, place.offset)
+        return lent

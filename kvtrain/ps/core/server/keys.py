@@ -19,6 +19,7 @@ from kvtrain.ps.core.codecs import check_plain
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.log import Array
 from kvtrain.ps.core.membership import NodeId
+from kvtrain.ps.core.memory import PAGED
 from kvtrain.ps.core.rounds import AsyncLedger, SyncLedger
 from kvtrain.ps.core.row_table import make_rows
 from kvtrain.ps.core.rows import PACKED, check_packed
@@ -84,8 +85,10 @@ class Keys(Contributions):
             stored = make_rows(entry, chunk_id, name, np.asarray(array))
         else:
             whole = entry.spec.shape if entry.spec.whole else None
-            slot = self._memory.take(array.nbytes)
-            weight = slot.data.view(array.dtype)
+            # parts of a key begin at pages, so that a worker can map them one behind the other
+            room = array.nbytes if entry.chunks == 1 else max(array.nbytes, PAGED)
+            slot = self._memory.take(room)
+            weight = slot.data[: array.nbytes].view(array.dtype)
             np.copyto(weight, array)
             stored = StoredChunk(chunk_id, name, 0, weight, whole, slot=slot)
         shard = self._shard_of(entry, chunk_id)

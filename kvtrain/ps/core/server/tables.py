@@ -157,7 +157,7 @@ class Tables(Learners):
             chunk = self._chunks.pop(chunk_id)
             self._open.discard(chunk_id)
             self._account.gone(chunk.entry.store, chunk.nbytes, chunk.kept_bytes, chunk.ledger)
-            if chunk.stored.slot is not None:
+            if chunk.stored.slot is not None and not chunk.stored.lent:
                 self._memory.give(chunk.stored.slot)
         for store in self._stores.values():
             for key in [k for k, (chunk, _) in store.gated.items() if chunk.shard is shard]:

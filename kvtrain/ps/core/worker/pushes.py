@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.codecs import PLAIN
 from kvtrain.ps.core.effects import Copy, Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId, Round
-from kvtrain.ps.core.posting import ClientChunk, Kept, Lent, Packer, Posted, place
+from kvtrain.ps.core.posting import Array, ClientChunk, Kept, Lent, Packer, Posted, Spot, place
 from kvtrain.ps.core.worker.holds import Holds
 from kvtrain.ps.core.worker.state import check_array, fill, fits
 
@@ -27,7 +29,8 @@ class Pushes(Holds):
             if array is not None:
                 check_array(entry, array, "push")
         for entry, out in zip(entries, request.outs or (), strict=False):
-            check_array(entry, out, "pull")
+            if isinstance(out, np.ndarray):
+                check_array(entry, out, "pull")
         if not entries:
             return self._done(number)
         packer = Packer(self.table)
@@ -65,7 +68,7 @@ class Pushes(Holds):
                     step=store.step,
                     array=part,
                     codec=PLAIN if chunk.feedback is None else chunk.feedback.compressor.code,
-                    out=None if target is None else target[low:high],
+                    out=_part(target, low, high),
                     rescale_grad=request.rescale_grad,
                     hyper=store.news_for(chunk.hyper_known) if store.hyper else (),
                     priority=priority,
@@ -250,3 +253,13 @@ class Pushes(Holds):
             if self._is_from_primary(sender, chunk, query.view):
                 packer.add(chunk, posted)
         return packer.flush(self.epoch)
+
+
+def _part(target: Array | r.Landing | None, low: int, high: int) -> Array | Spot | None:
+    """Where a chunk's new values go."""
+    if target is None:
+        return None
+    if isinstance(target, np.ndarray):
+        part: Array = target[low:high]
+        return part
+    return Spot(target, low, high)

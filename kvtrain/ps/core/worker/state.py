@@ -22,7 +22,7 @@ from kvtrain.ps.core.effects import Complete, Effect, Send
 from kvtrain.ps.core.joining import Identity, Joining
 from kvtrain.ps.core.membership import SCHEDULER, Epoch, NodeId, Role, Round, StoreClock, Table
 from kvtrain.ps.core.memory import HeapMemory, Memory, intact
-from kvtrain.ps.core.posting import Array, ClientChunk, Posted
+from kvtrain.ps.core.posting import Array, ClientChunk, Posted, Spot
 from kvtrain.ps.core.rows import Dealer, Placed
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.shards import ChunkId, KeyEntry, KeySpec
@@ -302,17 +302,19 @@ class WorkerState:
         return entry
 
 
-def fits(out: Array | Placed, array: Array) -> bool:
+def fits(out: Array | Placed | Spot, array: Array) -> bool:
     """Whether an answer has the size and dtype of its place."""
     if isinstance(out, Placed):
         return out.fits(array)
     return array.shape == out.shape and bool(array.dtype == out.dtype)
 
 
-def fill(out: Array | Placed, array: Array) -> bool:
+def fill(out: Array | Placed | Spot, array: Array) -> bool:
     """Write an answer to its place; False if the server wrote its memory meanwhile (R34)."""
     if not intact(array):
         return False
+    if isinstance(out, Spot):
+        return out.land(array)
     if isinstance(out, Placed):
         out.fill(array)
     else:
