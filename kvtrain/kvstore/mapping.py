@@ -50,6 +50,7 @@ class MappedWeight:
     def suits(array: NDArray) -> bool:
         """Whether it is worth the pages."""
         raw = array._read()
+        array._shared()
         return raw.nbytes >= PAGED and raw.flags.c_contiguous and not array._path
 
     def is_of(self, arrays: list[NDArray]) -> bool:

@@ -76,9 +76,7 @@ def _filler(waiting: Waiting, target: NDArray, buffer: Array) -> Any:
     return fill
 
 
-def _mapper(
-    waiting: Waiting, target: NDArray, weight: MappedWeight, store: int, name: str
-) -> Any:
+def _mapper(waiting: Waiting, target: NDArray, weight: MappedWeight, store: int, name: str) -> Any:
     """As `_filler`, for a weight that may be mapped."""
 
     def fill() -> None:

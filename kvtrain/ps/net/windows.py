@@ -46,7 +46,7 @@ class Window:
         self.nbytes = sum(size for _, _, size in pieces)
         self.address = platform.map_window(pieces)
         _pieces += len(pieces)
-        self._memory = (ctypes.c_byte * self.nbytes).from_address(self.address)
+        self._memory: Any = (ctypes.c_byte * self.nbytes).from_address(self.address)
         # arrays refer to this object, so it goes last
         end = weakref.finalize(self._memory, _unmap, self.address, self.nbytes, len(pieces))
         end.atexit = False  # arrays may outlive whoever asks at the interpreter's end
