@@ -11,6 +11,7 @@ from then on. A write by the program moves the weight to private memory first, b
 from __future__ import annotations
 
 import contextlib
+import math
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -23,8 +24,9 @@ from kvtrain.ps.core.memory import PAGED, LentArray, intact
 from kvtrain.ps.net.windows import Window
 
 Array = np.ndarray[Any, Any]
-#: a weight that was held by somebody else so often is copied for good
-HELD = 3
+#: a weight that somebody else held at a post is copied for so many rounds; then for so many
+#: times more, and so on
+REST = 8
 
 
 class MappedWeight:
@@ -42,6 +44,8 @@ class MappedWeight:
         self._view: weakref.ref[Array] | None = None
         #: how often somebody else held it at a post
         self._held = 0
+        #: rounds in which it is copied
+        self._rest: float = 0
         #: what has come: in the servers' memory, by first element, and elsewhere
         self._lent: dict[int, LentArray] = {}
         self._own: Array | None = None
@@ -79,7 +83,8 @@ class MappedWeight:
             _move(array, kept)
         self._lent = {}
         self._own = None
-        if self._held >= HELD or kept is not None:
+        if self._rest:
+            self._rest -= 1
             return array._write().reshape(-1)
         if not shown:
             self._own = array._write().reshape(-1)
@@ -95,6 +100,7 @@ class MappedWeight:
         self._window.keep()
         self._window = None
         self._held += 1
+        self._rest = REST**self._held
         kept.flags.writeable = True
         return kept
 
@@ -166,7 +172,7 @@ class MappedWeight:
                 self._window = Window(parts)
             except OSError:
                 self._window = None
-                self._held = HELD
+                self._rest = math.inf
                 return False
         view = self._window.view(self.shape, self.dtype)
         self._view = weakref.ref(view)

@@ -19,6 +19,7 @@ from kvtrain.ps.core.server import ServerCore
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.worker import WorkerCore
 from kvtrain.testing.disk import Saved
+from kvtrain.testing.mapped import MappedReads, may_map
 from kvtrain.testing.memory import ScribblingMemory
 from kvtrain.testing.plans import Fault, Plan
 from kvtrain.testing.predicates import Witness
@@ -67,6 +68,8 @@ class Process:
         self.ticked_at = 0.0
         #: ticks in a row without any time between them
         self.spins = 0
+        #: weights that the program reads in the servers' memory; None: it copies
+        self.mapped: MappedReads | None = None
 
     def begins_at(self, store: int) -> int:
         """Where the program goes on; it has passed the barriers of before."""
@@ -182,7 +185,13 @@ class Room:
             identity = Identity("host", number, token, rank, f"sim://{number}", kernel)
             observe = sim.witness.committed
             core = kind(
-                identity, 1000 + number, self.settings, sim.now, _make_optimizer, observe=observe
+                identity,
+                1000 + number,
+                self.settings,
+                sim.now,
+                _make_optimizer,
+                observe=observe,
+                memory=ScribblingMemory() if may_map(plan) else None,
             )
         else:
             identity = Identity("host", number, token, rank)
@@ -190,6 +199,7 @@ class Room:
             core = kind(identity, 1000 + number, self.settings, sim.now, ScribblingMemory())
         process = Process(role, rank, token, core, sim.witness)
         if role == Role.WORKER:
+            process.mapped = MappedReads() if may_map(plan) else None
             mine = lambda: int(process.core.node.incarnation)  # noqa: E731
             process.program = program(plan, rank, process.seen, process.begins_at, mine)
         self.processes.append(process)

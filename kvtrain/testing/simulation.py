@@ -219,7 +219,16 @@ class Simulation:
         if process.alive:
             process.core.check_invariants()
             self.room.check(process)
+        if process.role == Role.SERVER:
+            self._check_mapped()
         self._arm(process)
+
+    def _check_mapped(self) -> None:
+        """A server may have written: nobody who may read notices."""
+        for worker in self.room.of_role(Role.WORKER):
+            reads = worker.mapped
+            if reads is not None and worker.alive and not worker.zombie and not worker.ended:
+                reads.check(worker.name)
 
     def _remember(self, sender: NodeId, message: m.Message) -> None:
         if isinstance(message, m.Push):
@@ -238,6 +247,8 @@ class Simulation:
         if known is None:
             return
         request, rounds, floor = known
+        if process.mapped is not None:
+            process.mapped.show(number)
         node = process.core.node
         if isinstance(request, r.PushRequest):
             for chunk, round_ in rounds:
@@ -312,7 +323,11 @@ class Simulation:
                 process.barriers[request.store] = process.barriers.get(request.store, 0) + 1
                 rounds = [process.barriers[request.store]]
             asks = by_rows(self.plan, request) if self.plan.rows else request
+            if process.mapped is not None:
+                asks = process.mapped.before(asks)
             number, effects = process.core.submit(asks, self.now)
+            if process.mapped is not None:
+                process.mapped.asked(number, asks)
             process.requests[number] = (request, rounds, dict(process.read))
             if isinstance(request, r.PullRequest):
                 process.clocks[number] = process.core.step_of(request.store)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from kvtrain import autograd, nd, platform
-from kvtrain.kvstore.mapping import HELD, MappedWeight, MappedWeights
+from kvtrain.kvstore import mapping
+from kvtrain.kvstore.mapping import MappedWeight, MappedWeights
 from kvtrain.ndarray import NDArray
 from kvtrain.ps.core.memory import LentArray
 from kvtrain.ps.core.posting import Spot
@@ -106,7 +107,8 @@ class Round:
 
 
 @pytest.fixture
-def round_() -> Iterator[Round]:
+def round_(monkeypatch: pytest.MonkeyPatch) -> Iterator[Round]:
+    monkeypatch.setattr(mapping, "REST", 1)
     made = Round()
     yield made
     made.close()
@@ -367,15 +369,20 @@ def test_a_weight_that_is_gone_but_held_is_made_private(round_: Round) -> None:
     assert np.array_equal(held, before)
 
 
-def test_a_weight_that_is_always_held_is_copied_for_good(round_: Round) -> None:
-    for turn in range(2 * HELD):
+def test_a_weight_that_was_held_is_copied_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, round_: Round
+) -> None:
+    monkeypatch.setattr(mapping, "REST", 2)
+    for times in (1, 2):
         round_.turn()
-        assert round_.weight.mapped == (turn < HELD)
+        assert round_.weight.mapped
         held = round_.array._read()
-        round_.turn()
-        assert not round_.weight.mapped and np.array_equal(held, round_.values)
+        for _ in range(2**times):
+            round_.turn()
+            assert not round_.weight.mapped and np.array_equal(held, round_.values)
         del held
-    assert round_.weight._held == HELD
+    round_.turn()
+    assert round_.weight.mapped
 
 
 def test_values_written_over_before_they_were_looked_at_are_read_again(round_: Round) -> None:

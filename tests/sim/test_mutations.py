@@ -23,6 +23,7 @@ from kvtrain.ps.core.server.state import Stage
 from kvtrain.ps.core.store import StoredChunk
 from kvtrain.ps.core.worker import WorkerCore
 from kvtrain.testing import Plan, Simulation, SimulationFailure
+from kvtrain.testing.mapped import MappedReads
 from kvtrain.testing.plans import Fault
 
 Patch = pytest.MonkeyPatch
@@ -186,6 +187,13 @@ def an_exit_names_a_rank(patch: Patch) -> None:
     patch.setattr(SchedulerCore, "_on_peer_exited", on_peer_exited)
 
 
+def map_without_pending(patch: Patch) -> None:
+    def hide(self: Any, key: Any) -> None:
+        self._pending[key] = self._pending.get(key, 0) + 1
+
+    patch.setattr(MappedReads, "hide", hide)
+
+
 # ---- the scheduler -----------------------------------------------------------------------------
 
 
@@ -222,6 +230,7 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
     (jump_without_closing_what_nobody_fills, with_backups, 0),
     (keep_what_a_dead_incarnation_contributed, drawn, 200),
     (an_exit_names_a_rank, drawn, 60),
+    (map_without_pending, drawn, 0),
     (recovery_forgets_elections, drawn, 280),
     (recovery_begins_with_no_incarnations, drawn, 40),
 ]
