@@ -49,6 +49,7 @@ class MappedWeight:
         #: what has come: in the servers' memory, by first element, and elsewhere
         self._lent: dict[int, LentArray] = {}
         self._own: Array | None = None
+        self._copied = 0
 
     @staticmethod
     def suits(array: NDArray) -> bool:
@@ -82,7 +83,7 @@ class MappedWeight:
         if kept is not None and shown:
             _move(array, kept)
         self._lent = {}
-        self._own = None
+        self._own, self._copied = None, 0
         if self._rest:
             self._rest -= 1
             return array._write().reshape(-1)
@@ -132,6 +133,7 @@ class MappedWeight:
             self._lent[low] = array
         else:
             np.copyto(self._private()[low : low + array.size], array)
+            self._copied += array.size
         return True
 
     def _private(self) -> Array:
@@ -140,18 +142,20 @@ class MappedWeight:
         return self._own
 
     def settle(self, array: NDArray) -> Array | None:
-        """All has come: show it. Private memory that must be filled by a read if what came was
-        written over meanwhile (R34); else None."""
-        lent, self._lent = self._lent, {}
-        if self._map(array, lent):
-            self._own = None
-            return None
-        own, self._own = self._private(), None
-        for low, part in lent.items():
-            np.copyto(own[low : low + part.size], part)
-        if not np.may_share_memory(own, array._shared().buffer):
-            _move(array, own.reshape(self.shape))
-        return None if all(map(intact, lent.values())) else own
+        """All has come: show it. Returns private memory that a read must fill, if what came was
+        written over meanwhile (R34); else None. May be called again if it was interrupted."""
+        lent = self._lent
+        if not self._map(array, lent):
+            own = self._private()
+            for low, part in lent.items():
+                np.copyto(own[low : low + part.size], part)
+            if not np.may_share_memory(own, array._shared().buffer):
+                _move(array, own.reshape(self.shape))
+            whole = self._copied + sum([part.size for part in lent.values()]) == self.size
+            if not whole or not all(map(intact, lent.values())):
+                return own
+        self._lent, self._own, self._copied = {}, None, 0
+        return None
 
     def _map(self, array: NDArray, lent: dict[int, LentArray]) -> bool:
         """Show the servers' memory, if everything lies there and nobody else has the array."""

@@ -11,6 +11,7 @@ import numpy as np
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.effects import Effect, Note, Send
 from kvtrain.ps.core.membership import Epoch, NodeId
+from kvtrain.ps.core.memory import Memory
 
 Array = np.ndarray[Any, Any]
 #: bytes of arrays after which a message is full; a larger chunk travels alone
@@ -22,12 +23,12 @@ class Replies:
 
     Parameters
     ----------
-    full : int
-        Bytes of arrays after which a message is full.
+    memory : Memory
+        Says how many bytes of arrays one message may describe.
     """
 
-    def __init__(self, full: int = FULL) -> None:
-        self._full = full
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
         self._verdicts: dict[
             tuple[NodeId, int, int, bool], list[tuple[m.Verdict, Array | None]]
         ] = {}
@@ -77,7 +78,7 @@ class Replies:
             )
         self._refused.clear()
         for (to, store, request, _), items in self._verdicts.items():
-            for packed in _packs(items, self._full):
+            for packed in _packs(items, self._memory.message_bytes):
                 arrays = tuple([a for _, a in packed if a is not None])
                 message: m.Message = m.PushReply(
                     store=store,
@@ -89,7 +90,7 @@ class Replies:
                 effects.append(Send(to, message))
         self._verdicts.clear()
         for (to, store, request), reads in self._values.items():
-            for pack in _packs(reads, self._full):
+            for pack in _packs(reads, self._memory.message_bytes):
                 message = m.PullReply(
                     store=store,
                     request=request,

@@ -110,7 +110,8 @@ class Arena:
         called when the first segment is made.
     """
 
-    message_bytes = 4 << 20
+    #: where everybody maps it, a message only describes it
+    described, message_bytes = 16 << 20, 4 << 20
     small = SMALL
 
     def __init__(self, name: Callable[[], str]) -> None:

@@ -124,8 +124,11 @@ class Sharing:
         peer.answered = max(peer.answered, message.offered)
         known = {offer.number for offer in self.arena.offers}
         peer.confirmed |= known.intersection(message.mapped)
+        if not self._noted:
+            self.arena.message_bytes = self.arena.described
         if message.reason:
             peer.refused = True
+            self.arena.message_bytes = Arena.message_bytes
             self._tell(f"{sender} cannot map the memory of this process ({message.reason})")
 
     def _tell(self, text: str) -> None:

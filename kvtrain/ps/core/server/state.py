@@ -209,7 +209,7 @@ class ServerState:
         self._drain_until = 0.0
         #: shards of which the scheduler was told that they may be given away
         self._sealed: tuple[m.ShardView, ...] = ()
-        self._replies = Replies(self._memory.message_bytes)
+        self._replies = Replies(self._memory)
         self._outbox = Outbox(settings.resend_after, settings.resend_longest)
         self._failed = False
         self._next_look = now + settings.note_after
