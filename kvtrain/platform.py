@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -148,6 +148,12 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return max(1, os.cpu_count() or 1)
+
+
+def before_fork(call: Callable[[], None]) -> None:
+    """Call `call` before this process forks (a new program started is no fork)."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=call)
 
 
 def make_inheritable(*descriptors: int) -> None:

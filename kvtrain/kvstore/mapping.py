@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from kvtrain import platform
 from kvtrain.errors import KVTrainError
 from kvtrain.ndarray import NDArray
 from kvtrain.ps.core.memory import PAGED, LentArray, intact
@@ -120,6 +121,18 @@ class MappedWeight:
             del raw
         self._let_go()
 
+    def before_fork(self) -> None:
+        """A child has the values of now, whatever comes here later."""
+        view = None if self._view is None else self._view()
+        if view is None or self._window is None:
+            return
+        self._window.keep()
+        self._window = self._view = None
+        view.flags.writeable = True
+        array = self._array()
+        if array is not None and array._shared().buffer is view:
+            array._shared().loans = 0
+
     def leave(self) -> None:
         """As :meth:`vacate`, at the end: a weight that cannot be had any more is left alone."""
         with contextlib.suppress(KVTrainError):
@@ -197,6 +210,11 @@ class MappedWeights:
 
     def __init__(self) -> None:
         self._weights: dict[str | int, MappedWeight] = {}
+        platform.before_fork(self._before_fork)
+
+    def _before_fork(self) -> None:
+        for weight in self._weights.values():
+            weight.before_fork()
 
     def adopt(self, key: str | int, array: NDArray) -> None:
         """Map a weight from its next answer on, if it is worth it."""

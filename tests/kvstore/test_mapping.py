@@ -359,6 +359,21 @@ def test_other_contributions_and_the_end_find_it_in_private_memory(round_: Round
     assert np.array_equal(round_.array.asnumpy(), round_.values)
 
 
+def test_a_forked_child_has_the_values_of_then(round_: Round) -> None:
+    round_.turn()
+    address, values = round_.array._read().ctypes.data, round_.values
+    weights = MappedWeights()
+    weights._weights["w"] = round_.weight
+    weights._before_fork()
+    assert not round_.weight.mapped and round_.array._read().ctypes.data == address
+    round_.servers.update()
+    assert np.array_equal(round_.array.asnumpy(), values), "pages of this process, as any others"
+    round_.array += 1
+    assert round_.array._read().ctypes.data == address
+    round_.turn()
+    assert round_.weight.mapped
+
+
 def test_a_weight_that_is_gone_but_held_is_made_private(round_: Round) -> None:
     round_.turn()
     held, before = round_.array._read(), round_.values
