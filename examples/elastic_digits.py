@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the digits although workers, servers and the scheduler may die at any moment.
+"""Train the digits although workers, servers and the scheduler may die, and workers may join.
 
 kvtrain launch -n 4 --replicas 1 --on-worker-loss restart examples/elastic_digits.py
 kvtrain launch -n 4 --checkpoint-dir ckpt --checkpoint-every 50 examples/elastic_digits.py
 kvtrain launch -n 4 --resume ckpt examples/elastic_digits.py
+kvtrain launch -n 2 --name digits examples/elastic_digits.py --steps 100000
+kvtrain worker --join digits examples/elastic_digits.py --steps 100000     # in another terminal
 
 A worker that is started again reads the weights from before its last step and repeats that step,
 so gradients must depend on weights, rank and step only: the batch of every step follows from the
-seed. Then the final weights are those of a run in which nothing died, bit for bit.
+seed. Then the final weights are those of a run in which nothing died, bit for bit. A worker that
+joins begins with the weights from before its first step; from that step on the data is split among
+one part more, on every worker.
 """
 
 import argparse
@@ -45,23 +49,25 @@ loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
 trainer = gluon.Trainer(
     net.collect_params(), "sgd", {"learning_rate": args.lr, "momentum": 0.9}, kvstore=kv
 )
-sampler = gluon.data.SplitSampler(len(train), kv.num_workers, kv.rank, seed=args.seed, even=True)
+sampler = gluon.data.SplitSampler(len(train), seed=args.seed, even=True)
 loader = gluon.data.DataLoader(train, args.batch_size, sampler=sampler, last_batch="discard")
 
 step = kv.resume_step  # 0, or where this worker goes on
 if step:
     print(f"goes on at step {step}")
 while step < args.steps:
+    members = kv.members  # ranks of those who take part now; changes between two steps only
+    sampler.split(len(members), members.index(kv.rank))
     sampler.at_step(step, args.batch_size, last_batch="discard")  # what is left of this pass
     for x, y in loader:
         with autograd.record():
             loss = loss_function(net(x), y)
         loss.backward()
-        trainer.step(args.batch_size * kv.num_workers)
+        trainer.step(args.batch_size * len(members))
         step += 1
         if kv.rank == 0 and step % args.progress == 0:
             print(f"step {step}: loss {loss.mean().asscalar():.4f}")
-        if step == args.steps:
+        if step == args.steps or kv.members != members:
             break
 
 weights = [p.data().asnumpy() for p in net.collect_params().values()]

@@ -103,6 +103,11 @@ def token_of(address: str) -> Path | None:
     return None
 
 
+def address_of(job: str) -> str | None:
+    """Where the scheduler of this user's running job of that name listens, if there is one."""
+    return next((held.get("address") for path, held in jobs() if path.name == job), None)
+
+
 def sweep() -> None:
     """Remove what dead jobs have left."""
     base = run_base()

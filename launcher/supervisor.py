@@ -165,6 +165,8 @@ class Supervisor:
         #: the job's own verdict, from the scheduler
         self._verdict = ""
         self._finished = False
+        #: workers that were started by hand and joined
+        self._guests = 0
         self._interrupts = 0
         self._polite_at: float | None = None
         self._kill_at: float | None = None
@@ -226,7 +228,7 @@ class Supervisor:
             self._wind_down(now)
         if self._all_done():
             self._wind_down(now)
-        elif not self._has_workers():
+        elif not self._has_workers() and not self._guests:
             # a last checkpoint may be written; the scheduler will say that it has finished
             self._patience_at = now + PATIENCE
         if awaited and not self.ending:
@@ -279,6 +281,13 @@ class Supervisor:
                 self._code = exit_code(self._survived.status)
                 self._blame = self._survived.label
             self._wind_down(now)
+        if event.event == "guests":
+            # while some work that were started by hand, the scheduler says when it is over
+            self._guests = int(event.text or 0)
+            if self._guests:
+                self._patience_at = None
+            elif not self._has_workers() and not self.ending:
+                self._patience_at = now + PATIENCE
         if event.event == "finished":
             self._finished = True
             if self._all_done():

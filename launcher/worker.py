@@ -31,7 +31,11 @@ def main(arguments: list[str]) -> int:
     while rest and rest[0] != "--":
         name, _, value = rest[0].partition("=")
         if name in ("-h", "--help"):
-            sys.stdout.write(f"{USAGE}\n\nJoins a job and runs the script as one of its workers.\n")
+            sys.stdout.write(
+                f"{USAGE}\n\nJoins a job, which may be running, and runs the script as one of its "
+                "workers.\n"
+                "ADDRESS is the scheduler's, or the name of a job of this machine.\n"
+            )
             return 0
         if name not in options:
             break
@@ -48,6 +52,16 @@ def main(arguments: list[str]) -> int:
         missing = "no script was given" if not rest else "--join ADDRESS is missing"
         sys.stderr.write(f"kvtrain: {missing}\n{USAGE}\n")
         return 2
+    address = environment["KVTRAIN_SCHEDULER"]
+    if "://" not in address:
+        named = rundir.address_of(address)
+        if not named:
+            sys.stderr.write(
+                f"kvtrain: --join {address}: neither an address (tcp://HOST:PORT, ipc:///PATH) nor "
+                "the name of a job that runs here (see kvtrain ps)\n"
+            )
+            return 2
+        environment["KVTRAIN_SCHEDULER"] = named
     stay_with_launcher(environment.get("KVTRAIN_LIFELINE_FD"))
     if not environment.get("KVTRAIN_LAUNCH_TOKEN"):
         environment.setdefault("KVTRAIN_RESUMED", "1")  # the job may be running already

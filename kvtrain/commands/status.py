@@ -49,6 +49,8 @@ def _node(node: dict[str, Any]) -> str:
         parts.append(f"incarnation {node['incarnation']}")
     for store, step in node["steps"].items():
         parts.append(f"step {step}" if len(node["steps"]) == 1 else f"step {step} of store {store}")
+    if any(node.get("from_steps", {}).values()):
+        parts.append(f"joined at step {max(node['from_steps'].values())}")
     if "primary_of" in node:
         parts.append(f"primary of {node['primary_of']} shards")
         for kind in ("backup", "learner"):

@@ -59,18 +59,15 @@ class KVStore(KVStoreBase, ABC):
 
     @property
     def resume_step(self) -> int:
-        """The step at which this script begins: 0, or where it goes on.
-
-        Above 0 after ``kvtrain launch --resume``, and in a worker that was started again by
-        ``--on-worker-loss restart``.
-        """
+        """The step at which this script begins: 0, or where it goes on: after ``--resume``, when
+        started again by ``--on-worker-loss restart``, and when it joined the running job."""
         return 0
 
     def is_capable(self, capability: str) -> bool:
         """Whether the store can run an optimizer (``"optimizer"``)."""
-        if str(capability).lower() == "optimizer":
-            return True
-        raise ConfigError(f"unknown capability {capability!r}; known: optimizer")
+        if str(capability).lower() != "optimizer":
+            raise ConfigError(f"unknown capability {capability!r}; known: optimizer")
+        return True
 
     # ---- arrays ---------------------------------------------------------------------------
 

@@ -82,8 +82,12 @@ class DistKVStore(KVStore):
 
     @property
     def num_workers(self) -> int:
-        """Number of workers of the job."""
-        return self._node.num_workers
+        """Workers of the present step; one that left stays counted, one that was lost not."""
+        return len(self.members)
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        return self._node.members(self._store)
 
     # ---- arrays ---------------------------------------------------------------------------
 

@@ -56,6 +56,11 @@ class KVStoreBase:
         """Number of workers."""
         raise self._missing("num_workers")
 
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Ranks of the workers of the present step, ascending; ``num_workers`` of them."""
+        return tuple(range(self.num_workers))
+
     def broadcast(self, key: Any, value: Any, out: Any, priority: int = 0) -> None:
         """Give every worker rank 0's `value`, in `out`: an array or a list of them."""
         raise self._missing("broadcast(key, value, out, priority)")

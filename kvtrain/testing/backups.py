@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kvtrain.ps.core import requests as r
-from kvtrain.ps.core.membership import NodeId, Round
+from kvtrain.ps.core.membership import NodeId, Role, Round
 from kvtrain.ps.core.shards import ChunkId
 from kvtrain.ps.core.store import Record
 from kvtrain.testing.models import LR
@@ -48,7 +48,7 @@ class BackupWitness(Witness):
             values = request.arrays[0]
             assert values is not None
             mine = np.ascontiguousarray(values[elements(self.entries[chunk.key], chunk.part)])
-            received = self._received[(chunk, rank)]
+            received = self._received[(chunk, NodeId(Role.WORKER, rank, 1))]
             self._posted[post] = received(mine).copy()
             self._encoded[post] = received.wire
 
@@ -82,7 +82,7 @@ class BackupWitness(Witness):
             assert last >= round_, f"R39: {post} is dropped while {last} is the last"
             place = (self.entries[chunk.key].store, node.rank)
             self._late[place] = max(self._late.get(place, -1), round_.step)
-            self._received[(chunk, node.rank)].give_back(self._encoded[post])
+            self._received[(chunk, self.who(node))].give_back(self._encoded[post])
 
     def version_of(self, chunk: ChunkId, round_: Round | None, node: NodeId) -> int:
         """The version after which it is decided what became of a contribution; 0 for none."""

@@ -9,6 +9,8 @@ doubled or reordered one changes the bits of a sum.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +21,7 @@ from kvtrain.ps.core.backup import backup_mode
 from kvtrain.ps.core.clocks import is_sync, staleness_of
 from kvtrain.ps.core.rows import RowInitializer
 from kvtrain.ps.core.shards import KeySpec
+from kvtrain.testing.joins import Join, Joined, draw_joins
 from kvtrain.testing.models import LR, Model, Received
 from kvtrain.testing.saves import SavePlan
 
@@ -104,6 +107,8 @@ class Plan:
     skips: bool = False
     #: longest time that a worker computes before a step
     think: float = 0.0
+    #: workers that join while the job runs
+    joins: list[Join] = field(default_factory=list)
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -146,6 +151,7 @@ class Plan:
             plan.arising = rng.random() < 0.5
         plan._draw_more(random.Random(f"more {seed}"))
         plan._draw_backups(random.Random(f"backups {seed}"))
+        plan._draw_joins(random.Random(f"joins {seed}"))
         return plan
 
     def _draw_more(self, rng: random.Random) -> None:
@@ -210,6 +216,17 @@ class Plan:
             self.backups = rng.randint(1, min(2, self.workers - 1))
             self.reads = False
             self.last_barrier = rng.random() < 0.4
+
+    def _draw_joins(self, rng: random.Random) -> None:
+        """Some join a job that is long enough for it."""
+        longer = rng.randint(3, 5)
+        self.joins = draw_joins(rng, max(self.steps) + longer)
+        if self.backups or self.saves is not None:
+            self.joins = []
+        if self.joins:
+            self.steps = [steps + longer for steps in self.steps]
+            self.optimizer = self.optimizer or rng.random() < 0.9
+            self.reads = self.sync and rng.random() < 0.8
 
     def _draw_faults(self, rng: random.Random) -> None:
         """What befalls the servers: with replicas much, without only what nobody notices."""
@@ -337,30 +354,35 @@ class Plan:
 
     # ---- the reference --------------------------------------------------------------------
 
-    def live(self, step: int) -> list[int]:
-        """Workers that take part in a step."""
-        return [rank for rank in range(self.workers) if step < self.steps[rank]]
+    def live(self, step: int, store: int, joined: Sequence[Joined] = ()) -> list[tuple[int, bool]]:
+        """Workers that take part in a step, by rank; whether each has joined."""
+        live = [(rank, False) for rank in range(self.workers) if step < self.steps[rank]]
+        if step < max(self.steps):
+            live += [(one.rank, True) for one in joined if one.begins[store] <= step]
+        return sorted(live)
 
-    def final(self, store: int, key: int, mine: slice) -> Array:
+    def final(self, store: int, key: int, mine: slice, joined: Sequence[Joined] = ()) -> Array:
         """A chunk's weights, `mine` of its key, at the end of an undisturbed synchronous job."""
-        return self.model(store, key, mine, max(self.steps)).weight
+        return self.model(store, key, mine, max(self.steps), joined).weight
 
-    def model(self, store: int, key: int, mine: slice, before: int) -> Model:
+    def model(
+        self, store: int, key: int, mine: slice, before: int, joined: Sequence[Joined] = ()
+    ) -> Model:
         """A chunk before a step of such a job."""
         model = Model(self.first(store, key, 0)[mine], self.update)
-        received = [Received(self.compression) for _ in range(self.workers)]
+        received: dict[Any, Received] = defaultdict(lambda: Received(self.compression))
         lr = LR
         for step in range(before):
             if not self.pushed(key, step):
                 continue
-            live = self.live(step)
-            rates = [self.rate(rank, step) for rank in live]
+            live = self.live(step, store, joined)
+            rates = [self.rate(rank, step) for rank, _ in live]
             lr = next((rate for rate in rates if rate is not None), lr)
             base = model.weight
             for n in range(self.pushes):
                 parts = [
-                    received[rank](self.blend(self.payload(store, key, rank, step, n)[mine], base))
-                    for rank in live
+                    received[who](self.blend(self.payload(store, key, who[0], step, n)[mine], base))
+                    for who in live
                 ]
                 model.apply(parts, lr)
         return model

@@ -16,6 +16,7 @@ from kvtrain.ps.core.rows import unpack
 from kvtrain.ps.core.server.state import Shard, Stage
 from kvtrain.ps.core.shards import ChunkId, KeyEntry
 from kvtrain.ps.core.store import Record
+from kvtrain.testing.joins import Joined
 from kvtrain.testing.models import LR, Model, Received, decoded, total
 from kvtrain.testing.plans import Plan
 
@@ -69,14 +70,18 @@ class Witness:
         self._last: dict[tuple[ChunkId, int, int], int] = {}
         #: the step that each chunk is in, and the weights at its start
         self._begun: dict[ChunkId, tuple[int, Array]] = {}
-        #: (chunk, rank) -> what arrives of that worker's next contribution
-        self._received: dict[tuple[ChunkId, int], Received] = defaultdict(
+        #: (chunk, worker) -> what arrives of that worker's next contribution
+        self._received: dict[tuple[ChunkId, NodeId], Received] = defaultdict(
             lambda: Received(plan.compression)
         )
         #: (worker, store) -> the step in which it began
         self._begins: dict[tuple[NodeId, int], int] = {}
         #: chunk -> the learning rate in force, and the step of each rank's last command in it
         self._rates: dict[ChunkId, tuple[float, dict[int, tuple[int, int]]]] = {}
+        #: workers that joined
+        self.joined: dict[NodeId, Joined] = {}
+        #: I10: chunk -> (first step, version) of joiners' first reads
+        self._first_reads: dict[ChunkId, list[tuple[int, int]]] = defaultdict(list)
         #: ranks that are gone for good
         self.gone: set[int] = set()
 
@@ -86,6 +91,14 @@ class Witness:
         return bool(self.gone)
 
     # ---- names ----------------------------------------------------------------------------
+
+    def who(self, node: NodeId) -> NodeId:
+        """A worker: one that is started again is the same, one that joins another one."""
+        return node if node in self.joined else NodeId(node.role, node.rank, 1)
+
+    def _ends(self, node: NodeId) -> int:
+        """The first step that a worker's program does not make any more."""
+        return max(self.plan.steps) if node in self.joined else self.plan.steps[node.rank]
 
     def key_of(self, chunk: ChunkId) -> tuple[int, int]:
         """(store, number of the key)."""
@@ -199,7 +212,7 @@ class Witness:
         sent = plan.payload(store, key, node.rank, step, n, node.incarnation)[mine]
         if self.is_sync(chunk):
             sent = plan.blend(sent, self._begun[chunk][1])
-        return self._received[(chunk, node.rank)](sent)
+        return self._received[(chunk, self.who(node))](sent)
 
     def _rate(self, record: Record) -> float:
         """I11, R45, R46: the learning rate in a record is that of its members' last commands."""
@@ -263,6 +276,18 @@ class Witness:
                 return version
         raise AssertionError(f"I2: a value of {chunk} is no committed state from {least} on")
 
+    def first_read(self, chunk: ChunkId, value: Array, node: NodeId) -> None:
+        """I10: what a joiner reads before it contributes is the state before its first step."""
+        joined = self.joined.get(node)
+        first = joined.begins[self.key_of(chunk)[0]] if joined is not None else 0
+        if not first or not self.is_sync(chunk):
+            return
+        version = sum(record.round.step < first for record in self.records[chunk])
+        assert self.states_of(chunk)[version].tobytes() == value.tobytes(), (
+            f"I10: {node} read {chunk} not as it was before step {first}"
+        )
+        self._first_reads[chunk].append((first, version))
+
     def fresh_enough(self, chunk: ChunkId, value: Array, gate: int) -> None:
         """I8: a value read under `gate` has all pushes of each live worker's earlier steps."""
         if gate <= 0:
@@ -325,22 +350,28 @@ class Witness:
             store, key = self.key_of(chunk)
             inside = Counter(node for r in self.records[chunk] for node in r.members)
             if self.is_sync(chunk):
-                found = Counter(node.rank for node in inside.elements())
+                found = Counter(self.who(node) for node in inside.elements())
                 for node in ended:
-                    steps = range(plan.steps[node.rank])
+                    joined, who = self.joined.get(node), self.who(node)
+                    begin = joined.begins[store] if joined is not None else 0
+                    steps = range(begin, self._ends(node))
                     wanted = plan.pushes * sum(plan.pushed(key, step) for step in steps)
-                    assert found[node.rank] == wanted, (
-                        f"I1: {found[node.rank]} of {wanted} contributions of {node} to {chunk}"
+                    assert found[who] == wanted, (
+                        f"I1: {found[who]} of {wanted} contributions of {node} to {chunk}"
                     )
+                for first, version in self._first_reads[chunk]:
+                    before = sum(record.round.step < first for record in self.records[chunk])
+                    assert before == version, f"I10: step {first} of {chunk} began too early"
             for node in [] if self.is_sync(chunk) else ended:
                 begin = self._begins[(node, store)]
-                wanted = max(0, plan.steps[node.rank] - begin) * plan.pushes
+                wanted = max(0, self._ends(node) - begin) * plan.pushes
                 assert inside[node] == wanted, (
                     f"I1: {inside[node]} of {wanted} contributions of {node} to {chunk}"
                 )
             kept = not (plan.compression and plan.on_worker_loss == "restart") and not self.lost
             if self.is_sync(chunk) and kept:
-                final = plan.final(store, key, elements(self.entries[chunk.key], chunk.part))
+                mine = elements(self.entries[chunk.key], chunk.part)
+                final = plan.final(store, key, mine, tuple(self.joined.values()))
                 last = self.states[chunk][-1]
                 assert last.tobytes() == final.tobytes(), f"I6: {chunk} ends with other bits"
         if not self.lost:

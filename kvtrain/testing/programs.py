@@ -25,12 +25,13 @@ def program(
     seen: dict[tuple[int, int], list[Array]],
     resume: Callable[[int], int] = lambda store: 0,
     incarnation: Callable[[], int] = lambda: 1,
+    last: int | None = None,
 ) -> Ask:
     """What a worker does: yields ("submit", request) -> id, ("wait", id) -> value and
     ("sleep", seconds).
 
-    `resume` says in which step it goes on in a store. Values that it pulled are appended to
-    `seen` by (store, key).
+    `resume` says in which step it goes on in a store, `last` where it ends. Values that it pulled
+    are appended to `seen` by (store, key).
     """
 
     def call(request: r.Request) -> Ask:
@@ -46,7 +47,7 @@ def program(
         yield from call(r.InitRequest(store, plan.specs(store), firsts))
     late: list[int] = []
     starts = [resume(store) for store in range(len(plan.stores))]
-    for step in range(min(starts), plan.steps[rank]):
+    for step in range(min(starts), plan.steps[rank] if last is None else last):
         if plan.saves is not None and plan.saves.pace:
             drawn = random.Random((plan.seed, rank, step).__hash__()).random()
             yield "sleep", plan.saves.pace * drawn

@@ -19,6 +19,7 @@ from kvtrain.ps.core.server import ServerCore
 from kvtrain.ps.core.settings import JobSettings
 from kvtrain.ps.core.worker import WorkerCore
 from kvtrain.testing.disk import Saved
+from kvtrain.testing.joins import Join
 from kvtrain.testing.mapped import MappedReads, may_map
 from kvtrain.testing.memory import ScribblingMemory
 from kvtrain.testing.plans import Fault, Plan
@@ -53,6 +54,8 @@ class Process:
         self.results: dict[int, Any] = {}
         self.error: Exception | None = None
         self.ended = False
+        #: joined the running job; no launcher knows it
+        self.by_hand = False
         #: its program has run to its end
         self.done = False
         self.seen: dict[tuple[int, int], list[Any]] = {}
@@ -141,6 +144,7 @@ class Room:
         self._current: dict[tuple[Role, int], Process] = {}
         #: a scheduler is about to be started again
         self._restarting = False
+        self._joins = list(plan.joins)
         self._cuts: list[tuple[Process, Process, float]] = []
         #: processes on one side of a cut through the whole network, and until when
         self._partitions: list[tuple[set[Process], float]] = []
@@ -194,12 +198,13 @@ class Room:
                 memory=ScribblingMemory() if may_map(plan) else None,
             )
         else:
-            identity = Identity("host", number, token, rank)
+            identity = Identity("host", number, token if rank >= 0 else "", rank)
             # servers read contributions in the worker's own memory, as over shared memory
             core = kind(identity, 1000 + number, self.settings, sim.now, ScribblingMemory())
         process = Process(role, rank, token, core, sim.witness)
         if role == Role.WORKER:
             process.mapped = MappedReads() if may_map(plan) else None
+        if role == Role.WORKER and rank >= 0:
             mine = lambda: int(process.core.node.incarnation)  # noqa: E731
             process.program = program(plan, rank, process.seen, process.begins_at, mine)
         self.processes.append(process)
@@ -216,6 +221,38 @@ class Room:
         self._told[process.token] = (started, None)
         self._tell_scheduler(started, 0.0)
         sim.at(sim.now + delay, lambda: sim.start(process))
+
+    def step_ended(self, step: int) -> None:
+        """A worker has ended a step: now some others are started."""
+        due = [join for join in self._joins if join.step <= step]
+        self._joins = [join for join in self._joins if join not in due]
+        for join in due:
+            self._sim.at(self._sim.now, lambda j=join: self._join(j))  # type: ignore[misc]
+
+    def _join(self, join: Join) -> None:
+        """Somebody starts a worker by hand."""
+        sim = self._sim
+        process = self._make(Role.WORKER, -1)
+        process.by_hand = True
+        del self._current[Role.WORKER, -1]
+        process.program = self._program_of(process)
+        sim.start(process)
+        if join.lives is not None:
+            sim.at(sim.now + join.lives, lambda: self._kill_joiner(process))
+
+    def _program_of(self, process: Process) -> Any:
+        """Begins when it is known who the process is."""
+        me, last = process.core.node, max(self._plan.steps)
+        mine = lambda: int(me.incarnation)  # noqa: E731
+        yield from program(self._plan, me.rank, process.seen, process.begins_at, mine, last)
+
+    def _kill_joiner(self, process: Process) -> None:
+        """Nobody sees it end: it is silent from now on."""
+        if process.alive and not process.core.left:
+            self._sim.note(f"kill {process.name}")
+            # the scheduler may confirm it before it knows
+            self._sim.witness.gone |= {-1, process.core.node.rank}
+            self.exit(process, -9)
 
     def _tell_scheduler(self, message: m.Message, delay: float) -> None:
         """Through the launcher's pipe: late perhaps, but in order."""
@@ -266,6 +303,8 @@ class Room:
             for left in self.of_role(Role.SERVER):
                 if left.alive:
                     sim.at(sim.now + 30.0, lambda p=left: self._end(p))  # type: ignore[misc]
+            return
+        if process.by_hand:
             return
         self._told[process.token] = (self._told[process.token][0], status)
         news = m.PeerExited(launch_token=process.token, status=status)

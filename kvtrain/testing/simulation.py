@@ -38,6 +38,7 @@ from kvtrain.ps.core.membership import NodeId, Role
 from kvtrain.ps.core.worker import JOIN
 from kvtrain.testing.backups import BackupWitness
 from kvtrain.testing.disk import Disks, Saved
+from kvtrain.testing.joins import Joined
 from kvtrain.testing.plans import Plan
 from kvtrain.testing.predicates import Witness, elements
 from kvtrain.testing.programs import by_rows
@@ -243,6 +244,10 @@ class Simulation:
 
     def _completed(self, process: Process, number: int, value: Any) -> None:
         process.results[number] = value
+        if number == JOIN and process.by_hand:
+            core = process.core
+            begins = tuple(core.begins_at(store) for store in range(len(self.plan.stores)))
+            self.witness.joined[core.node] = Joined(core.node.rank, begins)
         known = process.requests.pop(number, None)
         if known is None:
             return
@@ -282,6 +287,8 @@ class Simulation:
                 mine = elements(entry, chunk.part)
                 least = self.witness.version_of(chunk, after[chunk], node)
                 least = max(least, floor.get(chunk, 0))
+                if after[chunk] is None:
+                    self.witness.first_read(chunk, out[mine], node)
                 version = self.witness.value(chunk, out[mine], least)
                 process.read[chunk] = max(version, process.read.get(chunk, 0))
                 bound = self.plan.bound(*self.witness.key_of(chunk))
@@ -322,6 +329,8 @@ class Simulation:
             elif isinstance(request, r.BarrierRequest):
                 process.barriers[request.store] = process.barriers.get(request.store, 0) + 1
                 rounds = [process.barriers[request.store]]
+            elif isinstance(request, r.TickRequest):
+                self.room.step_ended(process.core.step_of(request.store))
             asks = by_rows(self.plan, request) if self.plan.rows else request
             if process.mapped is not None:
                 asks = process.mapped.before(asks)
@@ -365,6 +374,8 @@ class Simulation:
         waiting = [p.name for p in self.room.processes if not p.ended]
         assert not waiting, f"I13: no event is left and {waiting} have not ended"
         workers = [p for p in self.room.of_role(Role.WORKER) if not p.zombie]
+        # a joiner may have come too late, or without weights on the servers
+        workers = [p for p in workers if p.core.welcomed or not p.by_hand]
         errors = [p.error for p in workers if p.error is not None]
         text = self.failed_text
         if not self.witness.lost:

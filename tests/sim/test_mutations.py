@@ -23,6 +23,7 @@ from kvtrain.ps.core.server.state import Stage
 from kvtrain.ps.core.store import StoredChunk
 from kvtrain.ps.core.worker import WorkerCore
 from kvtrain.testing import Plan, Simulation, SimulationFailure
+from kvtrain.testing.joins import Join
 from kvtrain.testing.mapped import MappedReads
 from kvtrain.testing.plans import Fault
 
@@ -55,6 +56,15 @@ def apart_by_one(seed: int) -> Plan:
     plan = replace(plan, workers=3, steps=[6] * 3, one_trip=True, barriers=False)
     plan.faults = [fault for fault in plan.faults[:2]]
     return plan
+
+
+def joining(seed: int) -> Plan:
+    """Somebody joins, on a network that delays."""
+    plan = Plan.draw(seed)
+    plan = replace(plan, sync=True, optimizer=True, staleness=None, reads=True)
+    plan = replace(plan, workers=2, steps=[6, 6], longest_delay=0.5, joins=[Join(1)])
+    plan = replace(plan, modes=[], backups=0, last_barrier=False, rows=False, some_rows=False)
+    return replace(plan, faults=[], on_worker_loss="abort", states=False)
 
 
 # ---- servers -----------------------------------------------------------------------------------
@@ -209,11 +219,21 @@ def recovery_forgets_elections(patch: Patch) -> None:
 def recovery_begins_with_no_incarnations(patch: Patch) -> None:
     real = SchedulerCore._who_is_who
 
-    def who_is_who(self: Any) -> None:
-        real(self)
+    def who_is_who(self: Any, now: float) -> None:
+        real(self, now)
         self.roster.incarnations.clear()
 
     patch.setattr(SchedulerCore, "_who_is_who", who_is_who)
+
+
+def join_without_confirmation(patch: Patch) -> None:
+    def consider(self: Any, now: float) -> Any:
+        effects: list[Any] = []
+        for rank, joiner in list(self._joiners.items()):
+            effects += self._confirm(rank, joiner, self.table.member(rank), now)
+        return effects
+
+    patch.setattr(SchedulerCore, "_consider", consider)
 
 
 #: what is broken, the plans, and the seed to begin at (some are rare)
@@ -233,6 +253,7 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
     (map_without_pending, drawn, 0),
     (recovery_forgets_elections, drawn, 280),
     (recovery_begins_with_no_incarnations, drawn, 40),
+    (join_without_confirmation, joining, 0),
 ]
 
 
@@ -252,7 +273,9 @@ def test_a_mutation_is_caught(
     pytest.fail("no seed noticed")
 
 
-@pytest.mark.parametrize("plan", [two_losses, apart_by_one, with_backups], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "plan", [two_losses, apart_by_one, with_backups, joining], ids=lambda f: f.__name__
+)
 def test_the_directed_plans_are_clean_without_a_mutation(plan: Callable[[int], Plan]) -> None:
     for seed in range(8):
         Simulation(seed, plan(seed)).run()

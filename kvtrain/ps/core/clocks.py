@@ -64,6 +64,7 @@ def gate_of(consistency: str, clock: int) -> int:
 class Clocks:
     """Clocks of one store's workers, as far as one server was told."""
 
+    store: int = 0
     told: dict[NodeId, int] = field(default_factory=dict)
 
     def tell(self, node: NodeId, clock: int) -> bool:
@@ -75,7 +76,7 @@ class Clocks:
 
     def of(self, member: Member) -> int:
         """A member's clock; it starts at its first step."""
-        return max(member.from_step, self.told.get(member.node, 0))
+        return max(member.from_step(self.store), self.told.get(member.node, 0))
 
     def slowest(self, table: Table) -> int | None:
         """The lowest clock of the live members; None if there are none."""
@@ -129,9 +130,13 @@ class OwnClock:
         else:
             del self.open[step]
 
+    def reached(self, step: int) -> int:
+        """The clock that may be told; `step` is the present step."""
+        return min(self.open, default=step)
+
     def news(self, step: int) -> int | None:
         """The clock to tell now, if it is higher than the last; `step` is the present step."""
-        clock = min(self.open, default=step)
+        clock = self.reached(step)
         if clock <= self.told:
             return None
         self.told = clock

@@ -69,13 +69,19 @@ class Member:
     node: NodeId
     host: str
     pid: int
-    #: first step in which it contributes
-    from_step: int = 0
+    #: per store the first step in which it contributes (a store not named: 0)
+    begins: tuple[StoreClock, ...] = ()
     #: set when it left: per store the first step without it (a store not named: 0)
     until: tuple[StoreClock, ...] | None = None
     lost: bool = False
     #: takes the place of a lost incarnation and is not told yet where to go on
     resuming: bool = False
+    #: joins the running job, and is not told before every primary knows it (PROTOCOL R23)
+    proposed: bool = False
+
+    def from_step(self, store: int) -> int:
+        """First step of `store` in which it contributes."""
+        return next((c.step for c in self.begins if c.store == store), 0)
 
     @property
     def gone(self) -> bool:
@@ -84,7 +90,7 @@ class Member:
 
     def takes_part(self, store: int, step: int) -> bool:
         """Whether it is in L(step) of `store`."""
-        if self.lost or step < self.from_step:
+        if self.lost or step < self.from_step(store):
             return False
         if self.until is None:
             return True
@@ -131,6 +137,12 @@ class Table:
         """L(step): ranks that contribute to rounds of `step`, ascending."""
         return tuple(m.node.rank for m in self.members if m.takes_part(store, step))
 
+    def counted(self, store: int, step: int) -> tuple[int, ...]:
+        """Ranks that a worker in `step` counts: those that left by themselves included, since
+        when others hear of it depends on time."""
+        members = (m for m in self.members if not m.lost and m.from_step(store) <= step)
+        return tuple(m.node.rank for m in members)
+
     def member(self, rank: int) -> Member | None:
         """The member with this rank, or None."""
         return next((m for m in self.members if m.node.rank == rank), None)
@@ -147,6 +159,13 @@ class Table:
         """A later table in which the member of that rank is replaced by `member`."""
         members = tuple(member if m.node.rank == member.node.rank else m for m in self.members)
         return replace(self, epoch=epoch, members=members)
+
+
+def with_joiner(table: Table, epoch: Epoch, member: Member) -> Table:
+    """A later table with one more member, who may have the rank of one that is gone."""
+    others = (m for m in table.members if m.node.rank != member.node.rank)
+    members = sorted((*others, member), key=lambda m: m.node.rank)
+    return replace(table, epoch=epoch, members=tuple(members))
 
 
 def form_table(

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.membership import NO_EPOCH, Epoch, NodeId, Role, StoreClock
 
+#: begins the token of a process to which no launcher gave one
+NONCE = "nonce-"
+
 
 @dataclass(slots=True, eq=False)
 class Node:
@@ -33,12 +36,20 @@ class Node:
     #: a server that hands its shards over and ends (R18)
     draining: bool = False
     drain_until: float = 0.0
-    #: where a worker goes on that takes a lost one's place
+    #: why it may not take part
+    refused: str = ""
+    #: where a worker goes on that takes a lost one's place, or begins that joins
     resume: tuple[StoreClock, ...] | None = None
 
     def is_here(self) -> bool:
         """Whether it takes part and is to be told things."""
         return not (self.left or self.exited or self.dead or self.stopped)
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether no launcher has started it."""
+        token = self.hello.launch_token
+        return not token or token.startswith(NONCE)
 
     def where(self) -> str:
         """``worker-1 (host h, pid 12)``."""
@@ -78,8 +89,9 @@ class Roster:
     def __iter__(self) -> Iterator[Node]:
         return iter(sorted(self.by_id.values(), key=lambda n: n.id))
 
-    def free_rank(self, role: Role, wanted: int, count: int) -> int | None:
-        """The wanted rank if it is free (-1: the lowest that nobody was started for)."""
+    def free_rank(self, role: Role, wanted: int, count: int, launched: bool = True) -> int | None:
+        """The wanted rank if it is free (-1: the lowest that nobody was started for; a process
+        that no launcher started gets no other one)."""
         taken = {n.id.rank for n in self.of_role(role) if not (n.draining or n.left)}
         if wanted >= 0:
             return wanted if wanted < count and wanted not in taken else None
@@ -89,7 +101,8 @@ class Roster:
             if s.role == role and s.launch_token not in self.by_token
         }
         free = [r for r in range(count) if r not in taken]
-        return next((r for r in free if r not in reserved), next(iter(free), None))
+        other = next(iter(free), None) if launched else None
+        return next((r for r in free if r not in reserved), other)
 
     def join(
         self, provisional: NodeId, token: str, id_: NodeId, hello: m.Hello, now: float
@@ -101,6 +114,12 @@ class Roster:
         self.by_token[token] = node
         self.by_id[id_] = node
         return node
+
+    def forget(self, node: Node) -> None:
+        """As if this process had never said Hello; its incarnation is not given again."""
+        del self.by_id[node.id]
+        for token in [t for t, held in self.by_token.items() if held is node]:
+            del self.by_token[token]
 
     def missing(self, role: Role, count: int) -> list[str]:
         """Names of those of a role that have not joined, with what is known of them."""

@@ -19,6 +19,8 @@ from kvtrain.ps.core.membership import NodeId, Role, Round
 from kvtrain.ps.core.memory import intact
 from kvtrain.ps.core.messages import HyperCommand
 
+#: pushes of one key in a script's first step that say that it never ends one
+STEPLESS = 256
 #: L(t): step -> ranks that contribute, ascending
 Live = Callable[[int], tuple[int, ...]]
 

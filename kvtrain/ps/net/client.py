@@ -116,8 +116,12 @@ class WorkerNode:
 
     @property
     def num_workers(self) -> int:
-        """Workers of the job."""
-        return self._core.num_workers
+        """Workers of the job at its start."""
+        return self._core.settings.workers
+
+    def members(self, store: int) -> tuple[int, ...]:
+        """Ranks of the workers that take part in this worker's present step of a store."""
+        return self._core.members_of(store)
 
     @property
     def memory(self) -> Memory:

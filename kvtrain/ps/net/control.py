@@ -63,6 +63,8 @@ class ControlPipe:
                     replaces=message.replaces,
                     beside=message.beside,
                 )
+            case m.Guests():
+                self.tell("guests", text=str(message.count))
             case m.JobFinished():
                 self.tell("finished")
 

@@ -25,6 +25,7 @@ from kvtrain.ps.core.messages.control import (
     Leave,
     LeaveAck,
     PassedBarrier,
+    Progress,
     Refused,
     Released,
     SeenStep,
@@ -60,6 +61,7 @@ from kvtrain.ps.core.messages.data import (
     Verdict,
 )
 from kvtrain.ps.core.messages.launcher import (
+    Guests,
     JobFailed,
     JobFinished,
     LauncherStop,
@@ -128,6 +130,7 @@ __all__ = [
     "Failure",
     "Fence",
     "FenceAck",
+    "Guests",
     "Handover",
     "Heartbeat",
     "HeartbeatAck",
@@ -158,6 +161,7 @@ __all__ = [
     "PeerExited",
     "PeerStarted",
     "Plain",
+    "Progress",
     "Pull",
     "PullReply",
     "Push",

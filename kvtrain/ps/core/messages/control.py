@@ -92,10 +92,24 @@ class SeenStep:
     step: int
 
 
+@dataclass(frozen=True, slots=True)
+class Progress(StoreClock):
+    """How far a store is: the step that a worker is in, or the highest round that has closed on
+    a server's shards."""
+
+    #: of a round, which push of its step
+    n: int = 0
+    #: a round has closed on a key without an optimizer
+    bare: bool = False
+
+
 @message(43, Role.SCHEDULER)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed(Message):
     """The table of `epoch` is installed here."""
+
+    #: while somebody wants to join: how far each store is (R23)
+    progress: tuple[Progress, ...] = ()
 
     #: servers: the highest step that their shards have seen of each member that resumes
     seen: tuple[SeenStep, ...] = ()

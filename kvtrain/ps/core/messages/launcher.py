@@ -67,6 +67,14 @@ class JobFinished(Message):
     """All workers have left."""
 
 
+@message(68, Role.LAUNCHER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guests(Message):
+    """So many workers take part that the launcher has not started: the job goes on for them."""
+
+    count: int
+
+
 @message(66, Role.SCHEDULER)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRequest(Message):

@@ -79,7 +79,8 @@ class SchedulerCore(Status, Recovery):
                 return self._on_heartbeat(node, message, now)
             case m.Installed():
                 effects = self._on_installed(node, message, now)
-                return effects + self._on_resume_steps(node, message, now)
+                effects += self._on_resume_steps(node, message, now)
+                return effects + self._on_progress(node, message, now)
             case m.OpenStore():
                 return self._checked(node, message, now, self._on_open_store)
             case m.Declare():

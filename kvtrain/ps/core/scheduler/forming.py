@@ -15,7 +15,7 @@ from kvtrain.ps.core.membership import (
     ServerInfo,
     form_table,
 )
-from kvtrain.ps.core.roster import Node
+from kvtrain.ps.core.roster import NONCE, Node
 from kvtrain.ps.core.scheduler.shards import Shards
 from kvtrain.ps.core.scheduler.state import Phase
 
@@ -24,7 +24,7 @@ class Forming(Shards):
     """Who may join, as what, and when they are told."""
 
     def _on_hello(self, sender: NodeId, hello: m.Hello, now: float) -> list[Effect]:
-        token = hello.launch_token or f"nonce-{sender.incarnation}"
+        token = hello.launch_token or f"{NONCE}{sender.incarnation}"
         known = self.roster.by_token.get(token)
         if known is not None and not known.dead:
             known.last_seen = now
@@ -33,7 +33,8 @@ class Forming(Shards):
         gone = token in self.roster.exited or (known is not None and hello.role == Role.WORKER)
         if gone and self.phase is Phase.RUNNING:
             # a late word of a process that is no more must not take its successor's place
-            return [Send(sender, m.Refused(reason="this process was declared dead"))]
+            why = (known.refused if known is not None else "") or "this process was declared dead"
+            return [Send(sender, m.Refused(reason=why))]
         role = Role(hello.role)
         count = self.settings.workers if role is Role.WORKER else self.settings.servers
         if role not in (Role.WORKER, Role.SERVER):
@@ -41,6 +42,8 @@ class Forming(Shards):
         running = self.phase is Phase.RUNNING and (
             role is Role.SERVER or self._awaited(hello) is not None
         )
+        if self.phase is Phase.RUNNING and role is Role.WORKER and not running:
+            return self._propose(sender, hello, token, now)
         if self.phase is not Phase.FORMING and not running:
             reason = f"the job is {self.phase.value}; nobody can join it any more"
             if self.failure is not None:
@@ -51,7 +54,10 @@ class Forming(Shards):
             node = self.roster.join(sender, token, awaited, hello, now)
             welcome: list[Effect] = [self._journal_node(node), Send(sender, m.HeartbeatAck())]
             return welcome + self._successor(node, now)
-        rank = self.roster.free_rank(role, hello.rank, count)
+        rank = self.roster.free_rank(role, hello.rank, count, bool(hello.launch_token))
+        if rank is None and role is Role.WORKER and hello.rank < 0 and not hello.launch_token:
+            # those of the first hour come first; it joins when the job runs
+            return [Send(sender, m.HeartbeatAck())]
         if rank is None:
             return [Send(sender, m.Refused(reason=self._why_no_rank(role, hello.rank, count)))]
         id_ = NodeId(role, rank, self.roster.next_incarnation(role, rank))
@@ -67,6 +73,10 @@ class Forming(Shards):
         if not self._who_is_missing():
             effects += self._form(now)
         return effects
+
+    def _propose(self, sender: NodeId, hello: m.Hello, token: str, now: float) -> list[Effect]:
+        """A worker wants to join the running job."""
+        raise NotImplementedError
 
     def _awaited(self, hello: m.Hello) -> NodeId | None:
         """Whose place a worker that says Hello in a running job takes."""
@@ -140,11 +150,13 @@ class Forming(Shards):
         ):
             return []
         self._formed = True
-        return [self._welcome(n) for n in self.roster.of_role(Role.WORKER)]
+        workers = self.roster.of_role(Role.WORKER)
+        return [self._welcome(n) for n in workers if not self._is_resuming(n)]
 
     def _is_resuming(self, node: Node) -> bool:
-        """Whether it is not known yet where this worker goes on."""
-        return any(r.id == node.id for r in self._resuming.values())
+        """Whether it is not known yet where this worker goes on, or begins."""
+        joins = any(joiner.node is node for joiner in self._joiners.values())
+        return joins or any(r.id == node.id for r in self._resuming.values())
 
     def _journal_node(self, node: Node) -> Journal:
         hello = node.hello
@@ -153,7 +165,7 @@ class Forming(Shards):
                 "kind": "node",
                 "node": list(node.id),
                 "provisional": list(node.provisional),
-                "token": hello.launch_token or f"nonce-{node.provisional.incarnation}",
+                "token": hello.launch_token or f"{NONCE}{node.provisional.incarnation}",
                 "host": hello.host,
                 "pid": hello.pid,
                 "address": hello.address,

@@ -71,6 +71,7 @@ class Liveness(WorkerLosses):
             if silent >= self.settings.suspect_after and not node.suspect:
                 node.suspect = True
                 effects.append(Note(f"suspect: {node.story(now)}"))
+        effects += self._consider(now)
         for barrier, since in list(self.barriers.since.items()):
             missing_ranks = self.barriers.missing(barrier, self._live())
             what = f"barrier {barrier.n} of store {barrier.store} at step {barrier.clock}"

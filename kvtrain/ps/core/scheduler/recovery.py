@@ -26,7 +26,7 @@ from kvtrain.ps.core.membership import (
     Table,
 )
 from kvtrain.ps.core.scheduler.checkpoints import Checkpoints
-from kvtrain.ps.core.scheduler.state import Phase, Resuming
+from kvtrain.ps.core.scheduler.state import Joiner, Phase, Resuming
 from kvtrain.ps.core.shards import KeyEntry, KeySpec
 
 Plain = dict[str, Any]
@@ -112,9 +112,10 @@ class Recovery(Checkpoints):
             return effects + ([] if self._who_is_missing() else self._form(now))
         self.phase = Phase.RUNNING
         self._recheck_at = now + 2 * self.settings.heartbeat
-        self._who_is_who()
+        self._who_is_who(now)
         self._counter = 1
-        lost = [str(member.node) for member in self.table.members if member.lost]
+        gone = [member for member in self.table.members if member.lost and not member.proposed]
+        lost = [str(member.node) for member in gone]
         if lost and self.settings.on_worker_loss == "abort":
             # the scheduler before this one died between the table and the verdict
             self.table = replace(self.table, epoch=self.epoch)
@@ -132,13 +133,13 @@ class Recovery(Checkpoints):
         self.table = replace(self.table, epoch=self.epoch, shards=tuple(shards))
         effects += self._publish(now)
         effects += self._elect(elections, self.epoch, now)
-        if self._resuming:
+        if self._resuming or self._joiners:
             effects += self._outbox.ask("resume", self._unanswered, now)
         if self._all_gone():
             return effects + self._finish(now)
         return effects + self._plan_learners(now) + self._drain(now)
 
-    def _who_is_who(self) -> None:
+    def _who_is_who(self, now: float) -> None:
         """Who of the roster takes part by the last table."""
         assert self.table is not None
         servers = {info.node for info in self.table.servers}
@@ -147,11 +148,21 @@ class Recovery(Checkpoints):
             place = (int(Role.WORKER), member.node.rank)
             held = self.roster.incarnations.get(place, 0)
             self.roster.incarnations[place] = max(held, member.node.incarnation)
+            if member.proposed and not member.lost and member.node in self.roster.by_id:
+                # its answers are asked for again (R53)
+                self._joiners[member.node.rank] = Joiner(self.roster.by_id[member.node], now)
+                self._expect_no_barriers(member)
             if member.resuming:
                 self._resuming[member.node.rank] = Resuming(
                     member.node, self.roster.by_id.get(member.node)
                 )
-        for node in self.roster:
+        taken = {member.node[:2]: member for member in self.table.members}
+        for node in list(self.roster):
+            before = taken.get(node.id[:2])
+            if node.id.role == Role.WORKER and (before is None or before.node < node.id):
+                # it was about to be proposed: it says Hello again, as if for the first time
+                self.roster.forget(node)
+                continue
             member_of = members.get(node.id)
             if node.id.role == Role.SERVER:
                 node.dead = node.exited = node.id not in servers
@@ -194,6 +205,10 @@ def _epoch(plain: Any) -> Epoch:
     return Epoch(int(scheduler), int(counter))
 
 
+def _clocks(plain: Any) -> tuple[StoreClock, ...]:
+    return tuple(StoreClock(int(c["store"]), int(c["step"])) for c in plain)
+
+
 def table_from_plain(plain: Plain) -> Table:
     """A table as :func:`dataclasses.asdict` and JSON have made it."""
     members = []
@@ -201,7 +216,8 @@ def table_from_plain(plain: Plain) -> Table:
         until = given["until"]
         fields = {**given, "node": node_from_plain(given["node"])}
         if until is not None:
-            fields["until"] = tuple(StoreClock(int(c["store"]), int(c["step"])) for c in until)
+            fields["until"] = _clocks(until)
+        fields["begins"] = _clocks(given["begins"])
         members.append(Member(**fields))
     servers = [
         ServerInfo(**{**given, "node": node_from_plain(given["node"])})

@@ -266,6 +266,8 @@ class Shards(Ending):
         """A server wants to end: its shards go to others first (R18)."""
         if node.left:
             return [Send(node.id, m.LeaveAck(epoch=self.epoch))]
+        if self._stopping():
+            return [self._stop_message(node)]  # the launcher ends what is left of the job
         if node.draining or self.table is None:
             return []
         node.draining = True

@@ -15,6 +15,7 @@ from kvtrain.ps.core.delivery import Outbox
 from kvtrain.ps.core.directory import Directory
 from kvtrain.ps.core.effects import Effect, Journal, Send
 from kvtrain.ps.core.membership import (
+    LAUNCHER,
     Epoch,
     NodeId,
     Role,
@@ -55,6 +56,16 @@ class Resuming:
     clocks: tuple[StoreClock, ...] = ()
 
 
+@dataclass(slots=True, eq=False)
+class Joiner:
+    """A worker that wants to join the running job and is not confirmed (PROTOCOL R23)."""
+
+    node: Node
+    since: float
+    #: server or worker -> (its table, how far it is)
+    answers: dict[NodeId, tuple[Epoch, tuple[m.Progress, ...]]] = field(default_factory=dict)
+
+
 class SchedulerState:
     """The state of a scheduler; the parts of the role are stacked on it."""
 
@@ -87,6 +98,10 @@ class SchedulerState:
         self._elections: dict[int, Election] = {}
         #: rank -> a lost worker's place that is to be taken
         self._resuming: dict[int, Resuming] = {}
+        #: rank -> a worker that joins
+        self._joiners: dict[int, Joiner] = {}
+        #: live workers that were started by hand, as the launcher was told
+        self._guests = 0
         #: rank -> (sum of the clocks it died at, deaths without progress)
         self._deaths: dict[int, tuple[int, int]] = {}
         #: learners that their primary waits for already: shard -> (view, learner)
@@ -108,7 +123,18 @@ class SchedulerState:
 
     def _publish(self, now: float) -> list[Effect]:
         """Journal the table, then tell everybody until all have installed it."""
-        return [self._journal_table(), *self._outbox.ask("table", self._untold, now)]
+        asked = self._outbox.ask("table", self._untold, now)
+        return [self._journal_table(), *asked, *self._tell_of_guests()]
+
+    def _tell_of_guests(self) -> list[Effect]:
+        """The launcher does not see workers that were started by hand."""
+        assert self.table is not None
+        nodes = (self.roster.by_id.get(m_.node) for m_ in self.table.members if not m_.gone)
+        count = sum(node is not None and node.by_hand for node in nodes)
+        if count == self._guests:
+            return []
+        self._guests = count
+        return [Send(LAUNCHER, m.Guests(count=count))]
 
     def _untold(self) -> list[Effect]:
         """The table, for whoever has not installed it."""

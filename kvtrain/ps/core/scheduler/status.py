@@ -45,6 +45,11 @@ class Status(SchedulerState):
             "steps": {str(clock.store): clock.step for clock in node.clocks},
             "last": node.last,
         }
+        member = self.table.member(node.id.rank) if self.table is not None else None
+        if node.id.role == Role.WORKER and member is not None and member.node == node.id:
+            found["from_steps"] = {str(clock.store): clock.step for clock in member.begins}
+            if member.proposed and not member.lost:
+                found["state"] = "joining"
         if node.id.role == Role.SERVER and self.table is not None:
             shards = self.table.shards
             found["primary_of"] = sum(s.replicas[:1] == (node.id,) for s in shards)

@@ -9,21 +9,22 @@ records (PROTOCOL R24, R25).
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from kvtrain.errors import WorkerLost
 from kvtrain.ps.core import messages as m
 from kvtrain.ps.core.clocks import is_sync
 from kvtrain.ps.core.effects import Effect, Journal, Note
-from kvtrain.ps.core.membership import NodeId, Role, StoreClock
+from kvtrain.ps.core.membership import Epoch, NodeId, Role, StoreClock
 from kvtrain.ps.core.roster import Node
-from kvtrain.ps.core.scheduler.agreements import Agreements
+from kvtrain.ps.core.scheduler.joins import Joins
 from kvtrain.ps.core.scheduler.state import Phase, Resuming
 
 #: a worker that dies so often in one step is not started again
 DEATHS = 5
 
 
-class WorkerLosses(Agreements):
+class WorkerLosses(Joins):
     """abort, shrink, restart."""
 
     def _worker_lost(self, node: Node, story: str, now: float) -> list[Effect]:
@@ -31,7 +32,11 @@ class WorkerLosses(Agreements):
         member = self.table.member(node.id.rank)
         if member is None or member.node != node.id:
             return []
-        if self.settings.on_worker_loss == "restart" and self.phase is Phase.RUNNING:
+        if member.proposed:
+            note = Note(f"lost {story}, before it had joined")
+            return [note, *self._withdraw(node, "this process was declared dead", now)]
+        restart = self.settings.on_worker_loss == "restart" and self._can_be_restarted(node)
+        if restart and self.phase is Phase.RUNNING:
             return self._restart(node, story, now)
         self._counter += 1
         self.table = self.table.with_member(self.epoch, replace(member, lost=True))
@@ -39,6 +44,14 @@ class WorkerLosses(Agreements):
             return [self._journal_table(), *self._fail(WorkerLost(f"lost {story}"), now)]
         note = Note(f"lost {story}; the job goes on without it")
         return [note, *self._publish(now), *self._complete_barriers()]
+
+    def _can_be_restarted(self, node: Node) -> bool:
+        """Whether somebody will start it again: nobody does so with a worker that joined by
+        hand, and the job goes on without it."""
+        assert self.table is not None
+        member = self.table.member(node.id.rank)
+        joined = member is not None and bool(member.begins)
+        return not (joined and node.by_hand)
 
     def _restart(self, node: Node, story: str, now: float) -> list[Effect]:
         """The rank stays, under the next incarnation; the launcher starts it again."""
@@ -66,14 +79,18 @@ class WorkerLosses(Agreements):
 
     def _unanswered(self) -> list[Effect]:
         """The table again, for servers that have not said what they have seen."""
-        if not self._resuming or self.table is None:
+        if self.table is None or not (self._resuming or self._joiners):
             self._outbox.answered("resume")
             return []
         behind: list[Effect] = []
-        for info in self.table.servers:
-            answers = [resuming.seen.get(info.node) for resuming in self._resuming.values()]
+        for node in self._asked():
+            answers: list[tuple[Epoch, Any] | None] = [
+                joiner.answers.get(node) for joiner in self._joiners.values()
+            ]
+            if node.role == Role.SERVER:
+                answers += [resuming.seen.get(node) for resuming in self._resuming.values()]
             if not all(a is not None and a[0] == self.epoch for a in answers):
-                behind.append(self._table_update(self.roster.by_id[info.node]))
+                behind.append(self._table_update(self.roster.by_id[node]))
         return behind
 
     # ---- the successor ---------------------------------------------------------------------
@@ -126,6 +143,9 @@ class WorkerLosses(Agreements):
     def _resume_step(self, store: int, seen: int, rank: int) -> int:
         """The step that was seen on keys that close rounds; where there are none the lowest live
         clock (R42), or its own as it was last told if nobody else is there."""
+        assert self.table is not None
+        member = self.table.member(rank)
+        seen = max(seen, member.from_step(store) if member is not None else 0)
         default = self.directory.stores[store][1]
         keys = [entry for entry in self.directory.keys.values() if entry.store == store]
         if any(is_sync(e.spec.consistency, default) for e in keys) or not keys:
@@ -143,4 +163,8 @@ class WorkerLosses(Agreements):
         """Whose place a worker that says Hello in a running job takes."""
         waiting = [r for r in self._resuming.values() if r.node is None]
         found = [r for r in waiting if hello.rank in (-1, r.id.rank)]
+        if not hello.launch_token:
+            # one that was started by hand takes no place that the launcher fills
+            started = {s.rank for s in self.roster.started.values() if s.role == Role.WORKER}
+            found = [r for r in found if r.id.rank not in started]
         return found[0].id if found else None

@@ -21,7 +21,7 @@ from kvtrain.ps.core.codecs import decoded
 from kvtrain.ps.core.effects import Effect, Send
 from kvtrain.ps.core.membership import SCHEDULER, NodeId, Round
 from kvtrain.ps.core.memory import intact
-from kvtrain.ps.core.rounds import AsyncLedger, Part, Standing, SyncLedger
+from kvtrain.ps.core.rounds import STEPLESS, AsyncLedger, Part, Standing, SyncLedger
 from kvtrain.ps.core.row_arithmetic import check_lazy
 from kvtrain.ps.core.row_table import StoredRows
 from kvtrain.ps.core.rows import check_packed, unpack
@@ -125,6 +125,10 @@ class Contributions(Commits):
         if standing is Standing.TOO_FAR:
             return []
         self._close_what_can_be(chunk)
+        if self.settings.on_worker_loss == "restart" and not message.step:
+            pushes = given.round.n + isinstance(chunk.ledger, SyncLedger)
+            if pushes >= STEPLESS:
+                return self._never_ends_a_step(chunk, pushes, now)
         if isinstance(chunk.ledger, SyncLedger) and len(chunk.ledger.open) > 1:
             skipped = chunk.ledger.skipped(self._live_of(chunk.entry.store))
             if skipped is not None:
@@ -189,13 +193,25 @@ class Contributions(Commits):
             self._replies.send(sender, answer)
         return []
 
+    def _never_ends_a_step(self, chunk: Chunk, pushes: int, now: float) -> list[Effect]:
+        """Where a restarted worker goes on could not be named (R25)."""
+        error = JobError(
+            f"key {chunk.entry.spec.name!r} was pushed {pushes} times in step 0: --on-worker-loss "
+            "restart needs a script that ends steps; call Trainer.step or kv.tick()"
+        )
+        return self._fail_job(error, now)
+
     def _out_of_step(self, rank: int, chunk: Chunk, round_: Round, now: float) -> list[Effect]:
-        self._failed = True
         error = OutOfStep(
             f"worker-{rank} skipped round (step {round_.step}, push {round_.n}) of key "
             f"{chunk.entry.spec.name!r}, for which other workers wait; every worker must push "
             "the same keys equally often in each step"
         )
+        return self._fail_job(error, now)
+
+    def _fail_job(self, error: KVTrainError, now: float) -> list[Effect]:
+        """Nothing goes on after this: the scheduler is told until it says so."""
+        self._failed = True
         name, fields = to_wire(error)
         failure = m.Failure(name=name, fields=tuple(map(str, fields)))
         return self._outbox.ask("failure", lambda: [Send(SCHEDULER, failure)], now)

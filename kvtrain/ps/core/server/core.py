@@ -147,7 +147,7 @@ class ServerCore(Handovers):
                     for rank, part in waiting.parts.items():
                         member = self.table.member(rank) if self.table else None
                         assert member is None or member.node == part.node, f"R26: {part.node}"
-                workers = self.settings.workers
+                workers = len(self.table.members) if self.table else 0
                 assert len(ledger.open) <= workers, "more open rounds than workers"
             assert len(chunk.readers) <= EARLY_LIMIT
             if chunk.shard.stage in (Stage.NONE, Stage.LEARNER, Stage.REPLICA):

@@ -227,7 +227,7 @@ class ServerState:
 
     def _store(self, number: int) -> Store:
         if number not in self._stores:
-            self._stores[number] = Store(Optimizers(self._make_optimizer))
+            self._stores[number] = Store(Optimizers(self._make_optimizer), clocks=Clocks(number))
         return self._stores[number]
 
     def _keep_early(

@@ -177,7 +177,24 @@ class Tables(Learners):
                     place = (node, chunk.entry.store)
                     seen[place] = max(seen.get(place, 0), last.round.step)
         steps = tuple(m.SeenStep(node, store, step) for (node, store), step in sorted(seen.items()))
-        return Send(SCHEDULER, m.Installed(epoch=self._told_epoch(), seen=steps))
+        joining = any(member.proposed and not member.lost for member in self.table.members)
+        progress = self._how_far() if joining else ()
+        return Send(SCHEDULER, m.Installed(epoch=self._told_epoch(), seen=steps, progress=progress))
+
+    def _how_far(self) -> tuple[m.Progress, ...]:
+        """The highest round that has closed here in each store; what comes is under the table
+        that is installed now (R23)."""
+        found: dict[int, m.Progress] = {}
+        for chunk in self._chunks.values():
+            ledger, store = chunk.ledger, chunk.entry.store
+            if not (chunk.shard.decides and isinstance(ledger, SyncLedger) and ledger.last_closed):
+                continue
+            step, n = ledger.last_closed
+            before = found.get(store, m.Progress(store, step, n))
+            bare = before.bare or store not in chunk.shard.optimizers
+            step, n = max((before.step, before.n), (step, n))
+            found[store] = m.Progress(store, step, n, bare)
+        return tuple(found[store] for store in sorted(found))
 
     # ---- fences ----------------------------------------------------------------------------
 

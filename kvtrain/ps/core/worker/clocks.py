@@ -19,9 +19,18 @@ class TellsClocks(StoresAndKeys):
         if not 0 <= number < len(self._stores):
             return []
         store = self._stores[number]
-        if not store.bounded or store.clock.news(store.step) is None:
+        if not (store.bounded or (self._has_joiners and self._is_waited_for(number))):
+            return []
+        if store.clock.news(store.step) is None:
             return []
         return self._tell_servers(number, now)
+
+    def _is_waited_for(self, number: int) -> bool:
+        """Whether a joiner's first read waits for the step that was ended now (R23)."""
+        assert self.table is not None
+        told, clock = self._stores[number].clock.told, self._stores[number].clock.reached
+        reached = clock(self._stores[number].step)
+        return any(told < mem.from_step(number) <= reached for mem in self.table.members)
 
     def _tell_servers(self, number: int, now: float) -> list[Effect]:
         assert self.table is not None
@@ -42,8 +51,9 @@ class TellsClocks(StoresAndKeys):
         """A new table may name servers that have not heard of the clocks."""
         effects: list[Effect] = []
         for number, store in enumerate(self._stores):
-            if store.bounded and store.clock.told:
+            if (store.bounded or self._has_joiners) and store.clock.told:
                 effects += self._tell_servers(number, now)
+            effects += self._tell_clock(number, now)
         return effects
 
     def _on_clock_ack(self, sender: NodeId, message: m.ClockAck) -> list[Effect]:

@@ -31,7 +31,12 @@ class JoiningAndEnding(Routing):
             self.resume = message.resume
             self._install(message.table, now)
             effects.append(Complete(JOIN))
-        return [Send(SCHEDULER, m.Installed(epoch=self.epoch)), *effects]
+        return [self._installed(), *effects]
+
+    def _installed(self) -> Send:
+        """The table is in force here from this worker's next step on."""
+        steps = (m.Progress(i, store.step) for i, store in enumerate(self._stores))
+        return Send(SCHEDULER, m.Installed(epoch=self.epoch, progress=tuple(steps)))
 
     def _on_table_update(self, message: m.TableUpdate, now: float) -> list[Effect]:
         if self.table is None:
@@ -41,7 +46,7 @@ class JoiningAndEnding(Routing):
             effects = self._install(message.table, now)
         self._outbox.answered("table")
         self.joining.heard = now
-        return [Send(SCHEDULER, m.Installed(epoch=self.epoch)), *effects]
+        return [self._installed(), *effects]
 
     def _on_refused(self, message: m.Refused) -> list[Effect]:
         """This incarnation was given up; it never sends data again (R29)."""

@@ -27,7 +27,8 @@ class StoresAndKeys(WorkerState):
 
     def _open_store(self, number: int, request: r.OpenStoreRequest, now: float) -> list[Effect]:
         ordinal = len(self._stores)
-        store = Store(sync=request.sync, resumed=self.resume is not None, backups=request.backups)
+        resumed = any(clock.store == ordinal for clock in self.resume or ())
+        store = Store(sync=request.sync, resumed=resumed, backups=request.backups)
         self._stores.append(store)
         message = m.OpenStore(
             store=ordinal, request=number, epoch=self.epoch, type=request.type, sync=request.sync
@@ -39,6 +40,7 @@ class StoresAndKeys(WorkerState):
         if ("open", message.request) in self._outbox:
             store = self._stores[message.store]
             store.step = store.resume_step = max(message.step, self.begins_at(message.store))
+            self._count_members(message.store)
         return self._answered(("open", message.request), message.request, message.store)
 
     def _init(self, number: int, request: r.InitRequest, now: float) -> list[Effect]:

@@ -40,7 +40,7 @@ class Pulls(Pushes):
                 self._reads[(number, chunk_id)] = (request.outs[i][low:high], after)
                 chunk.reading.append(after)
                 open_.parts.add(("read", chunk_id))
-                wanted[chunk_id] = (chunk.last, gate)
+                wanted[chunk_id] = (chunk.last, self._first_gate(chunk, gate))
         return self._ask_until_done(
             "pull", number, lambda: self._send_reads(number, request.store, step, cut, wanted), now
         )

@@ -26,6 +26,8 @@ class Routing(States):
 
     def _install(self, table: Table, now: float) -> list[Effect]:
         before, self.table = self.table, table
+        self._has_joiners = any(member.begins for member in table.members)
+        self._find_void(table)
         self._outbox.answered("table")
         if before is None:
             return []

@@ -90,6 +90,7 @@ class RowRequests(OneTrip):
         gate = gate_of(entry.spec.consistency, step)
         cut = step if self._stores[request.store].resumed else -1
         wanted: dict[ChunkId, tuple[Round | None, Array]] = {}
+        gate = self._first_gate(self._chunks[next(iter(entry))], gate)
         table = request.out.reshape(len(request.ids), width)
         parts = self._deal(request.ids, entry.row_parts)
         for chunk_id, (places, local) in zip(entry, parts, strict=True):

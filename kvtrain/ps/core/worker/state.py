@@ -51,8 +51,10 @@ class Store:
     #: (clock, n) of the last barrier that was passed
     passed: tuple[int, int] | None = None
     optimizers: int = 0
-    #: this process took a lost one's place and has not contributed to this store yet
+    #: this process took a lost one's place, or joined, and has not contributed to this store yet
     resumed: bool = False
+    #: ranks that are counted in the present step (R30)
+    members: tuple[int, ...] = ()
     #: some key has bounded staleness, so the clock is told
     bounded: bool = False
     #: workers that a round may close without
@@ -111,6 +113,10 @@ class WorkerState:
         self.left = False
         #: where it goes on in each store; None: a worker of the first hour
         self.resume: tuple[StoreClock, ...] | None = None
+        #: somebody of the table joined while the job ran
+        self._has_joiners = False
+        #: (joiner, store) whose proposed step does not hold
+        self._void: set[tuple[NodeId, int]] = set()
         self.last = ""
         self._stores: list[Store] = []
         self._opening: list[r.OpenStoreRequest] = []
@@ -147,10 +153,9 @@ class WorkerState:
         """Whether this process is in the job."""
         return self.table is not None
 
-    @property
-    def num_workers(self) -> int:
-        """Workers of the job."""
-        return self.settings.workers
+    def members_of(self, store: int) -> tuple[int, ...]:
+        """Ranks of the workers that take part in this worker's present step of `store`."""
+        return self._stores[store].members
 
     @property
     def epoch(self) -> Epoch:
@@ -195,8 +200,38 @@ class WorkerState:
         return found
 
     def begins_at(self, ordinal: int) -> int:
-        """Where a worker that takes a lost one's place goes on in its `ordinal`-th store."""
+        """Where a worker that takes a lost one's place, or joins, begins in a store."""
         return next((c.step for c in self.resume or () if c.store == ordinal), 0)
+
+    def _first_gate(self, chunk: ClientChunk, gate: int) -> int:
+        """A joiner reads the exact cut before its first step: all that were there before have
+        ended the steps before it (R23)."""
+        assert self.table is not None
+        store = chunk.entry.store
+        sync = self._stores[store].is_sync(chunk.entry)
+        if not (self._has_joiners and sync) or chunk.last is not None:
+            return gate
+        member = self.table.member(self.node.rank)
+        first = member.from_step(store) if member is not None else 0
+        return max(gate, first) if first else gate
+
+    def _count_members(self, ordinal: int) -> None:
+        """At the start of a step: who takes part in it, by the table of now (R30)."""
+        assert self.table is not None
+        store = self._stores[ordinal]
+        void = {node.rank for node, number in self._void if number == ordinal}
+        ranks = self.table.counted(ordinal, store.step)
+        store.members = tuple(rank for rank in ranks if rank not in void)
+
+    def _find_void(self, table: Table) -> None:
+        """Joiners whose proposed step has begun here: they will be given a later one (R23)."""
+        self._void = {
+            (member.node, number)
+            for member in table.members
+            if member.proposed
+            for number, store in enumerate(self._stores)
+            if store.step >= max(member.from_step(number), store.resume_step + 1)
+        }
 
     def resume_step_of(self, store: int) -> int:
         """The step at which this worker began in `store`."""

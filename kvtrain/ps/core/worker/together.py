@@ -92,6 +92,7 @@ class Together(Standstills):
             self._go_on()
         else:
             store.barriers = 0
+        self._count_members(ordinal)
         told = self._tell_clock(ordinal, now)
         return [*told, *self._tell_hold(now), *self._done(number)]
 
