@@ -222,6 +222,18 @@ class LBSGD(Optimizer):
         self.init_updates = begin_epoch * updates_per_epoch
         self.num_epochs = num_epochs
 
+    def _lazy_here(self, weight: Any) -> bool:
+        return self.batch_scale == 1
+
+    def update_rows(
+        self, weight: Array, rows: Array, grad: Array, state: tuple[Array, ...], hyper: Hyper
+    ) -> None:
+        """As SGD does, where no gradients are gathered."""
+        number = self.init_updates + hyper.t - self.begin_num_update
+        lr = hyper.lr * self._factor(weight, grad, hyper.wd, number)
+        plain = SGD(self.momentum, multi_precision=self.multi_precision)
+        plain.update_rows(weight, rows, grad, state, replace(hyper, lr=lr))
+
     def _state(self, weight: Array) -> tuple[Array, ...]:
         count = (1 if self.momentum else 0) + (1 if self.batch_scale > 1 else 0)
         return tuple(np.zeros_like(weight) for _ in range(count))

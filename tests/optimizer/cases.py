@@ -167,5 +167,6 @@ SPARSE: list[tuple[str, dict[str, Any]]] = [
     ("rmsprop", {}),
     ("adadelta", {}),
     ("nadam", {}),
+    ("lbsgd", {"momentum": 0.9, "wd": 0.1}),
     ("ftml", {}),
 ]
