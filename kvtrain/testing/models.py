@@ -17,6 +17,8 @@ from kvtrain.optimizer import Optimizer
 
 Array = np.ndarray[Any, Any]
 LR = 0.5
+#: bytes of a chunk
+CHUNK = 64
 #: optimizers of plans: registered name and what its config holds beside the rate. LARS wants
 #: whole keys (R9), Adam counts its updates (R7), momentum and FTRL have states
 ALGORITHMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -85,6 +87,11 @@ class Model:
             name, config = ALGORITHMS[algorithm]
             self._optimizer = Optimizer.from_config(name, {"lr": LR, **config})
             self._state = self._optimizer.state_arrays(self.weight)
+
+    @property
+    def states(self) -> int:
+        """Arrays of optimizer state."""
+        return len(self._state)
 
     def apply(self, parts: list[Array], lr: float) -> Array:
         """One record with contributions `parts`; the weights after it."""

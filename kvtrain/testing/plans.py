@@ -22,7 +22,7 @@ from kvtrain.ps.core.clocks import is_sync, staleness_of
 from kvtrain.ps.core.rows import RowInitializer
 from kvtrain.ps.core.shards import KeySpec
 from kvtrain.testing.joins import Join, Joined, draw_joins
-from kvtrain.testing.models import LR, Model, Received
+from kvtrain.testing.models import CHUNK, LR, Model, Received
 from kvtrain.testing.saves import SavePlan
 
 Array = np.ndarray[Any, Any]
@@ -109,6 +109,8 @@ class Plan:
     think: float = 0.0
     #: workers that join while the job runs
     joins: list[Join] = field(default_factory=list)
+    #: servers have room for one gradient and a chunk, not for everybody's
+    tight: bool = False
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -216,6 +218,8 @@ class Plan:
             self.backups = rng.randint(1, min(2, self.workers - 1))
             self.reads = False
             self.last_barrier = rng.random() < 0.4
+        elif self.sync and self.workers > 2 and not self.modes and not self.rows:
+            self.tight = rng.random() < 0.4
 
     def _draw_joins(self, rng: random.Random) -> None:
         """Some join a job that is long enough for it."""
@@ -257,6 +261,17 @@ class Plan:
                 when, seconds = rng.uniform(0.0, last), rng.uniform(0.0, 2.0)
                 self.faults.append(Fault("kill", "scheduler", when, 0.0, seconds))
         self.kernels = self.replicas > 0 and rng.random() < 0.15
+
+    @property
+    def server_memory(self) -> int:
+        """Bytes that a server may hold; 0: no limit."""
+        if not self.tight:
+            return 0
+        sizes = [size for store in self.stores for size in store]
+        model = Model(np.zeros(1, np.float32), self.update)
+        chunk = max(sizes) if self.update == "LARS" else CHUNK // 4
+        arrays = 2 + model.states + (self.on_worker_loss == "restart")
+        return 4 * (sum(sizes) * arrays + chunk)
 
     # ---- payloads -------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from kvtrain.ps.core import requests as r
 from kvtrain.ps.core.effects import Effect
 from kvtrain.ps.core.joining import Identity
 from kvtrain.ps.core.membership import LAUNCHER, NodeId, Role
+from kvtrain.ps.core.memory import HeapMemory
 from kvtrain.ps.core.scheduler import SchedulerCore
 from kvtrain.ps.core.server import ServerCore
 from kvtrain.ps.core.settings import JobSettings
@@ -22,6 +23,7 @@ from kvtrain.testing.disk import Saved
 from kvtrain.testing.joins import Join
 from kvtrain.testing.mapped import MappedReads, may_map
 from kvtrain.testing.memory import ScribblingMemory
+from kvtrain.testing.models import CHUNK
 from kvtrain.testing.plans import Fault, Plan
 from kvtrain.testing.predicates import Witness
 from kvtrain.testing.programs import program
@@ -122,7 +124,8 @@ class Room:
         self.settings = JobSettings(
             workers=plan.workers,
             servers=plan.servers,
-            chunk_bytes=64,
+            chunk_bytes=CHUNK,
+            server_memory=plan.server_memory,
             shards=plan.shards,
             resend_after=1.0,
             resend_longest=4.0,
@@ -199,8 +202,11 @@ class Room:
             )
         else:
             identity = Identity("host", number, token if rank >= 0 else "", rank)
-            # servers read contributions in the worker's own memory, as over shared memory
-            core = kind(identity, 1000 + number, self.settings, sim.now, ScribblingMemory())
+            # servers read contributions in the worker's own memory, as over shared memory, or
+            # where memory is short get copies, as from another host
+            copies = self._plan.tight and rank % 3 < 2
+            memory = HeapMemory() if copies else ScribblingMemory()
+            core = kind(identity, 1000 + number, self.settings, sim.now, memory)
         process = Process(role, rank, token, core, sim.witness)
         if role == Role.WORKER:
             process.mapped = MappedReads() if may_map(plan) else None

@@ -2,7 +2,7 @@
 """Mutations of PROTOCOL section 7 about losses: each breaks one rule, and some seed notices.
 
 The mutations that need no losses are in ``test_simulation`` and ``test_modes``. Not here
-because nothing of the kind exists in the code: early folding, rebuilding without a
+because nothing of the kind exists in the code: rebuilding without a
 journal.
 """
 
@@ -176,6 +176,26 @@ def keep_what_was_dropped_out_of_the_residual(patch: Patch) -> None:
     patch.setattr(WorkerCore, "_backed_up", backed_up)
 
 
+# ---- little memory -----------------------------------------------------------------------------
+
+
+def little_memory(seed: int) -> Plan:
+    """Servers must fold, and workers are lost whose contributions are in a sum."""
+    plan = with_backups(seed)
+    plan = replace(plan, backups=0, last_barrier=False, tight=True, servers=1, replicas=0)
+    plan = replace(plan, on_worker_loss="restart", compression="", pushes=1)
+    plan = replace(plan, stores=[[40, 40, 30]], hyper=False)
+    plan.faults = [
+        Fault("kill", "worker", 3.0 + 3.5 * i + (seed % 7) * 0.5, ((seed + i) % 4) / 4)
+        for i in range(3)
+    ]
+    return plan
+
+
+def fold_without_discarding(patch: Patch) -> None:
+    patch.setattr(SyncLedger, "withdraw", lambda self, waiting: None)
+
+
 # ---- workers -----------------------------------------------------------------------------------
 
 
@@ -248,6 +268,7 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
     (keep_what_was_dropped_out_of_the_residual, with_backups, 0),
     (jump_while_somebody_stands_still, with_backups, 0),
     (jump_without_closing_what_nobody_fills, with_backups, 0),
+    (fold_without_discarding, little_memory, 0),
     (keep_what_a_dead_incarnation_contributed, drawn, 200),
     (an_exit_names_a_rank, drawn, 60),
     (map_without_pending, drawn, 0),
@@ -274,7 +295,9 @@ def test_a_mutation_is_caught(
 
 
 @pytest.mark.parametrize(
-    "plan", [two_losses, apart_by_one, with_backups, joining], ids=lambda f: f.__name__
+    "plan",
+    [two_losses, apart_by_one, with_backups, little_memory, joining],
+    ids=lambda f: f.__name__,
 )
 def test_the_directed_plans_are_clean_without_a_mutation(plan: Callable[[int], Plan]) -> None:
     for seed in range(8):

@@ -39,6 +39,8 @@ class Part:
     request: int = 0
     #: its round has closed without it (backup workers)
     dropped: bool = False
+    #: it is in a sum, in the place of the first that is (R13)
+    folded: bool = False
 
 
 class Standing(enum.Enum):
@@ -92,6 +94,8 @@ class SyncLedger(Ledger):
 
     open: dict[Round, OpenRound] = field(default_factory=dict)
     last_closed: Round | None = None
+    #: whose contributions were in a sum that was discarded: they are to be asked again
+    again: list[Part] = field(default_factory=list)
 
     def accept(self, part: Part, now: float) -> Standing:
         """Take a contribution; the first of the current incarnation stands (R11)."""
@@ -158,9 +162,17 @@ class SyncLedger(Ledger):
         for round_ in list(self.open):
             parts = self.open[round_].parts
             if rank in parts and parts[rank].node != keep:
-                del parts[rank]
+                if parts.pop(rank).folded:
+                    self.withdraw(self.open[round_])
                 if not parts:
                     del self.open[round_]
+
+    def withdraw(self, waiting: OpenRound) -> None:
+        """A folded contribution is void, and so is the sum: the others are asked again (R13)."""
+        gone = [part for part in waiting.parts.values() if part.folded]
+        for part in gone:
+            del waiting.parts[part.node.rank]
+        self.again += gone
 
     def has_counted(self, node: NodeId, round_: Round) -> bool:
         """Whether this contribution is in a record; one of an earlier incarnation counts too:

@@ -86,6 +86,10 @@ class Account:
             if self.total > self.most:
                 self.most = self.total
 
+    def has_room(self, size: int) -> bool:
+        """Whether `size` bytes more are within the limit."""
+        return not self.limit or not size or self.total + size <= self.limit
+
     def let_go(self, array: Array | None) -> None:
         """A contribution is in a record, or was not kept after all."""
         self.held -= private(array)

@@ -87,7 +87,7 @@ class Commits(Standstills):
             version=stored.version + 1,
             members=tuple([p.node for p in parts]),
             hyper=tuple(sorted(stored.hyper.items())) if stored.hyper else (),
-            arrays=tuple([p.array for p in parts]),
+            arrays=None if any([p.folded for p in parts]) else tuple([p.array for p in parts]),
             reduced=reduced,
         )
         chunk.pending = parts

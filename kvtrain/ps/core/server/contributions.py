@@ -25,13 +25,13 @@ from kvtrain.ps.core.rounds import STEPLESS, AsyncLedger, Part, Standing, SyncLe
 from kvtrain.ps.core.row_arithmetic import check_lazy
 from kvtrain.ps.core.row_table import StoredRows
 from kvtrain.ps.core.rows import check_packed, unpack
-from kvtrain.ps.core.server.commits import Commits
+from kvtrain.ps.core.server.folds import Folds
 from kvtrain.ps.core.server.state import Chunk, Store
 
 Array = np.ndarray[Any, Any]
 
 
-class Contributions(Commits):
+class Contributions(Folds):
     """Takes pushes and questions about them (PROTOCOL R10-R12, R41)."""
 
     def _on_push(self, sender: NodeId, message: m.Push, now: float) -> list[Effect]:
@@ -104,9 +104,11 @@ class Contributions(Commits):
                 "--checkpoint-every) need weights on the servers, and the store has no "
                 "optimizer; set update_on_kvstore=True"
             )
-        self._account.hold(part.array)
+        held = isinstance(chunk.ledger, SyncLedger) and chunk.ledger.holds(sender, part.round)
+        if not held and not self._keep_part(chunk, part):
+            return []
         standing = chunk.ledger.accept(part, now)
-        if standing is not Standing.NEW:
+        if standing is not Standing.NEW and not held:
             self._account.let_go(part.array)
         if standing is Standing.NEW:
             store.counters["contributions"] += 1

@@ -142,7 +142,18 @@ class Store:
     waiting: dict[NodeId, tuple[m.SetOptimizer, float]] = field(default_factory=dict)
     counters: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
-            ("pushes", "contributions", "absorbed", "records", "pulls", "bytes_in", "bytes_out"), 0
+            (
+                "pushes",
+                "contributions",
+                "absorbed",
+                "records",
+                "pulls",
+                "bytes_in",
+                "bytes_out",
+                "folds",
+                "set_aside",
+            ),
+            0,
         )
     )
     clocks: Clocks = field(default_factory=Clocks)
@@ -196,6 +207,8 @@ class ServerState:
         #: chunks with an open round
         self._open: set[ChunkId] = set()
         self._early: dict[tuple[NodeId, ChunkId, int, Round | None], Early] = {}
+        #: contributions that had no room: (chunk, rank) -> one of them, and its bytes
+        self._aside: dict[tuple[ChunkId, int], tuple[Part, int]] = {}
         self._live: dict[tuple[int, int], tuple[int, ...]] = {}
         self._shards: list[Shard] = []
         #: shards with something to send to other servers

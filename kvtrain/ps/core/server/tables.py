@@ -86,8 +86,12 @@ class Tables(Learners):
             here = {member.node for member in table.members if not member.lost}
             for key in [k for k in self._early if k[0] not in here]:
                 del self._early[key]
+        for chunk in self._chunks.values() if before != table.members else ():
+            self._ask_withdrawn(chunk)
         for chunk_id in sorted(self._open):
             self._close_what_can_be(self._chunks[chunk_id])
+        if self._aside:
+            self._forget_aside(table)
         for number in self._stores:
             self._open_gates(number)
         return self._start_fills(now)
