@@ -66,7 +66,9 @@ class JobSpec:
         None, "Go on from the newest whole checkpoint in this directory, or from this one."
     )
     server_memory: str | None = _option(
-        None, "Most memory of one server for weights, states and contributions (500M, 8G)."
+        None,
+        "Most memory of one server for weights, states and contributions (500M, 8G). In sync mode "
+        "room for one gradient and a chunk is enough: it sums what it has early.",
     )
     name: str | None = _option(None, "Name of the job. Default: made from the script's.")
     chunk_bytes: int = _option(1 << 20, "Bytes of one chunk of a parameter.")

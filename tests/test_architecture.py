@@ -70,6 +70,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "kvtrain.ps.core": ("kvtrain.errors", "kvtrain._version", "kvtrain.ps.core"),
     "kvtrain.ps.core.codecs": ("kvtrain.errors", "kvtrain.compression", "kvtrain.ps.core"),
     "kvtrain.ps.core.posting": ("kvtrain.errors", "kvtrain.compression", "kvtrain.ps.core"),
+    "kvtrain.ps.core.folding": ("kvtrain.errors", "kvtrain.kernels", "kvtrain.ps.core"),
     "kvtrain.ps.core.row_arithmetic": ("kvtrain.errors", "kvtrain.kernels", "kvtrain.ps.core"),
     "kvtrain.ps.core.row_table": ("kvtrain.errors", "kvtrain.kernels", "kvtrain.ps.core"),
     "kvtrain.ps.core.rows": ("kvtrain.errors", "kvtrain.kernels", "kvtrain.ps.core"),

@@ -139,7 +139,7 @@ def with_backups(seed: int) -> Plan:
     plan = replace(plan, workers=4, backups=1, sync=True, optimizer=True, staleness=None)
     plan = replace(plan, steps=[6] * 4, reads=False, barriers=False, longest_delay=1.0)
     plan = replace(plan, last_barrier=True, drop=0.2, modes=[], rows=False)
-    plan = replace(plan, some_rows=False, arising=False)
+    plan = replace(plan, some_rows=False, arising=False, algorithm="SGD")
     plan.compression = TWO_BIT if seed % 2 else ""
     first = 2.0 + (seed * 7 % 10) * 0.8
     plan.faults = [
