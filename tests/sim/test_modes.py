@@ -31,6 +31,7 @@ def hostile(seed: int, **changes: Any) -> Plan:
         "on_worker_loss": "abort",
         "reads": False,
         "backups": 0,
+        "tight": False,
         "last_barrier": False,
         "longest_delay": 0.5,
         "rows": False,

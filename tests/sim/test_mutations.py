@@ -39,7 +39,9 @@ def two_losses(seed: int) -> Plan:
     """Three servers hold everything; two die one after the other, the second soon."""
     plan = Plan.draw(seed)
     plan = replace(plan, servers=3, replicas=2, shards=2, steps=[6] * plan.workers)
-    plan = replace(plan, drop=0.0, longest_delay=0.05, on_worker_loss="abort", backups=0)
+    plan = replace(
+        plan, drop=0.0, longest_delay=0.05, on_worker_loss="abort", backups=0, tight=False
+    )
     begin = 1.0 + (seed % 7) * 0.05
     plan.faults = [
         Fault("cut", "server", begin, (seed % 13) / 13, 2.0),
