@@ -49,6 +49,10 @@ class Account:
         self.check(store, nbytes, kept, "a new key")
         self.changed(store, nbytes, kept)
 
+    def needs(self, store: int, nbytes: int, kept: int) -> int:
+        """Bytes that new weights take with their state and what is kept of them."""
+        return nbytes + int(nbytes * self._ratios.get(store, 0.0)) + kept
+
     def check(self, store: int, nbytes: int, kept: int, what: str) -> None:
         """ServerMemoryExceeded unless there is room for more weights and what is kept of them."""
         self._check(nbytes, int(nbytes * self._ratios.get(store, 0.0)), 0, what, kept)

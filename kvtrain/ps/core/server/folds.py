@@ -68,6 +68,34 @@ class Folds(Commits):
         done = [p.node.rank for p in prefix(waiting, members)] if waiting else []
         return tuple(members[: len(done) + 1]) == (*done, part.node.rank)
 
+    def _make_room(self, size: int) -> None:
+        """For something that cannot wait: contributions are set aside, in turn or not."""
+        account = self._account
+        if account.has_room(size):
+            return
+        for chunk in self._foldable():
+            account.held -= self._fold(chunk)
+        self._evict(size)
+        for chunk in list(self._foldable()):
+            ledger = chunk.ledger
+            if account.has_room(size) or not isinstance(ledger, SyncLedger):
+                return
+            for round_, waiting in list(ledger.open.items()):
+                folded = [p.array for p in waiting.parts.values() if p.folded]
+                ledger.withdraw(waiting)
+                for array in folded:
+                    account.let_go(array)
+                for part in ledger.again:
+                    self._set_aside(chunk, part)
+                ledger.again = []
+                for part in [p for p in waiting.parts.values() if private(p.array)]:
+                    account.let_go(part.array)
+                    del waiting.parts[part.node.rank]
+                    self._set_aside(chunk, part)
+                if not waiting.parts:
+                    del ledger.open[round_]
+            self._mark(chunk.stored.id, chunk)
+
     def _evict(self, size: int) -> None:
         """Set aside what came out of turn, until there is room."""
         for chunk in list(self._foldable()):
@@ -99,7 +127,8 @@ class Folds(Commits):
 
     def _set_aside(self, chunk: Chunk, part: Part) -> None:
         self._store(chunk.entry.store).counters["set_aside"] += 1
-        self._aside[(chunk.stored.id, part.node.rank)] = (part, private(part.array))
+        size = private(part.array) or chunk.nbytes
+        self._aside[(chunk.stored.id, part.node.rank)] = (part, size)
         part.array = None
 
     def _invite(self) -> None:

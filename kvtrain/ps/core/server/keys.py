@@ -72,6 +72,7 @@ class Keys(Contributions):
     ) -> Chunk:
         rounds = is_sync(entry.spec.consistency, sync)
         kept = nbytes if self._keeps and rounds and not entry.row_parts else 0
+        self._make_room(self._account.needs(entry.store, nbytes, kept))
         self._account.new_weights(entry.store, nbytes, kept)
         backups = backups_of(entry.spec.consistency)
         ledger: SyncLedger | AsyncLedger
