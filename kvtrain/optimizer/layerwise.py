@@ -38,7 +38,7 @@ class LARS(SGD):
         Added to the divisor.
     momentum_correction : bool
         Momentum is multiplied by the learning rate over that of the update before (Goyal et al.,
-        2017), whether a schedule or set_learning_rate changed it.
+        2017), whether a schedule or set_learning_rate changed it; on servers only by a schedule.
     """
 
     scope = Scope.KEY
