@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -198,6 +198,9 @@ class Plan:
             longer = rng.choice((1, 2, 4))
             self.steps = [steps * longer for steps in self.steps]
             self.saves = SavePlan.draw(rng, self.steps)
+            if any("sync" in modes for modes in self.modes):
+                # who saves in the middle of others' rounds ends them and itself by a deadline
+                self.saves = replace(self.saves, by_hand=())
         # a command that waits for a later push than another key's has no common round
         if not self.hyper:
             self.skips = rng.random() < 0.3

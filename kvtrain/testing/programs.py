@@ -60,7 +60,7 @@ def program(
                 yield from _one_step(plan, rank, step, store, seen, call, incarnation())
             else:
                 yield from _bounded_step(plan, rank, step, store, seen, late, incarnation())
-            if plan.states and plan.sync and not plan.modes and rank == 0:
+            if plan.states and plan.sync and not (plan.modes or plan.backups) and rank == 0:
                 number = yield "submit", r.ReadStatesRequest(store)
                 found = yield "wait", number
                 assert len(found) == len(plan.stores[store]), "a key has no states"

@@ -90,6 +90,9 @@ class Holds(TellsClocks):
         hold = self._hold
         if hold is None or hold.told:
             return []
+        if not hold.common:
+            # at its next reads it may wait for those who stand still already
+            hold.at = min(hold.at, self._next_end())
         # a store in which this worker has not ended a step does not count beside others
         steps = [store.step for store in self._stores if store.step] or [0]
         if min(steps) < hold.at and not self._stands_still():
