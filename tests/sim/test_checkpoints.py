@@ -29,6 +29,9 @@ def busy(seed: int, **changes: Any) -> Plan:
     saves = SavePlan(rounds=1 + seed % 2, by_hand=hands, slowest=0.5, pace=0.8, full=0.1)
     base: dict[str, Any] = {
         "saves": saves,
+        "joins": [],
+        "tight": False,
+        "last_barrier": False,
         "optimizer": True,
         "longest_delay": 0.05,
         "drop": 0.05,

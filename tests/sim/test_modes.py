@@ -41,6 +41,7 @@ def hostile(seed: int, **changes: Any) -> Plan:
         "pipe": 0.0,
         "saves": None,
         "skips": False,
+        "joins": [],
         "think": 0.0,
     }
     return replace(Plan.draw(seed), **(base | changes))

@@ -57,6 +57,8 @@ def busy(seed: int, **changes: Any) -> Plan:
         "states": False,
         "saves": None,
         "skips": False,
+        "joins": [],
+        "tight": False,
     }
     return replace(Plan.draw(seed), **(base | changes))
 

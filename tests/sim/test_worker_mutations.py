@@ -40,6 +40,8 @@ def plain(seed: int, **changes: Any) -> Plan:
         "states": False,
         "saves": None,
         "skips": False,
+        "joins": [],
+        "tight": False,
     }
     return replace(Plan.draw(seed), **(base | changes))
 
@@ -173,7 +175,7 @@ MUTATIONS: list[Mutation] = [
     (a_successor_goes_on_at_the_next_step, restarts, 0),
     (both_incarnations_are_in_one_round, restarts, 11),
     (a_successor_waits_for_its_own_clock, restarts_in_ssp, 15),
-    (a_new_scheduler_forgets_barriers, barriers_and_a_new_scheduler, 20),
+    (a_new_scheduler_forgets_barriers, barriers_and_a_new_scheduler, 89),
     (counters_of_the_whole_server, adam, 0),
 ]
 
