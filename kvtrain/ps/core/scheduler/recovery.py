@@ -151,7 +151,10 @@ class Recovery(Checkpoints):
             if member.proposed and not member.lost and member.node in self.roster.by_id:
                 # its answers are asked for again (R53)
                 self._joiners[member.node.rank] = Joiner(self.roster.by_id[member.node], now)
-                self._expect_no_barriers(member)
+            self._expect_no_barriers(member)
+            node = self.roster.by_id.get(member.node)
+            for clock in (node.resume if node is not None else None) or ():
+                self.barriers.reached[clock.store, member.node.rank] = (clock.step, 1 << 62)
             if member.resuming:
                 self._resuming[member.node.rank] = Resuming(
                     member.node, self.roster.by_id.get(member.node)
