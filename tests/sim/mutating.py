@@ -13,15 +13,18 @@ MakePlan = Callable[[int], Plan]
 Mutation = tuple[Mutate, MakePlan, int]
 
 
-def check_that_it_is_caught(mutation: Mutation, patch: pytest.MonkeyPatch, tries: int = 60) -> None:
-    """Run seeds until one of them fails."""
+def check_that_it_is_caught(
+    mutation: Mutation, patch: pytest.MonkeyPatch, tries: int = 60, says: tuple[str, ...] = ()
+) -> None:
+    """Run seeds until one of them fails, with these words in its story."""
     mutate, plan, first = mutation
     mutate(patch)
     for seed in range(first, first + tries):
         try:
             Simulation(seed, plan(seed)).run()
         except SimulationFailure as failure:
-            assert f"--seed {seed}" in str(failure)
+            for word in (f"--seed {seed}", *says):
+                assert word in str(failure)
             return
     pytest.fail("no seed noticed")
 

@@ -13,8 +13,9 @@ from kvtrain.ps.core.scheduler import SchedulerCore
 from kvtrain.ps.core.server import ServerCore
 from kvtrain.ps.core.server.restoring import Restoring
 from kvtrain.ps.core.worker import WorkerCore
-from kvtrain.testing import Plan, Simulation, SimulationFailure
+from kvtrain.testing import Plan, Simulation
 from kvtrain.testing.saves import SavePlan
+from tests.sim.mutating import Mutation, check_that_it_is_caught, name_of
 
 Patch = pytest.MonkeyPatch
 
@@ -168,7 +169,7 @@ def copy_before_all_hold(patch: Patch) -> None:
 
 
 #: what is broken, the plans, and the seed to begin at (some are rare)
-MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
+MUTATIONS: list[Mutation] = [
     (cut_by_version, rounds, 5),
     (copy_after_the_first_later_round, rounds, 0),
     (never_late, disturbed, 14),
@@ -180,17 +181,6 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("mutate", "plan", "first"), MUTATIONS, ids=[row[0].__name__ for row in MUTATIONS]
-)
-def test_a_mutation_is_caught(
-    mutate: Callable[[Patch], None], plan: Callable[[int], Plan], first: int, monkeypatch: Patch
-) -> None:
-    mutate(monkeypatch)
-    for seed in range(first, first + 60):
-        try:
-            Simulation(seed, plan(seed)).run()
-        except SimulationFailure as failure:
-            assert f"--seed {seed}" in str(failure)
-            return
-    pytest.fail("no seed noticed")
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=name_of)
+def test_a_mutation_is_caught(mutation: Mutation, monkeypatch: Patch) -> None:
+    check_that_it_is_caught(mutation, monkeypatch)

@@ -2,7 +2,6 @@
 """Codecs and consistency modes on a hostile network, and mutations of their rules."""
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +15,9 @@ from kvtrain.ps.core.rounds import AsyncLedger
 from kvtrain.ps.core.row_table import StoredRows
 from kvtrain.ps.core.server import ServerCore
 from kvtrain.ps.core.worker import WorkerCore
-from kvtrain.testing import Plan, Simulation, SimulationFailure
+from kvtrain.testing import Plan, Simulation
 from kvtrain.testing.plans import Fault
-
-Mutate = Callable[[pytest.MonkeyPatch], None]
+from tests.sim.mutating import Mutate, Mutation, check_that_it_is_caught, name_of
 
 
 def hostile(seed: int, **changes: Any) -> Plan:
@@ -80,13 +78,10 @@ def a_resend_is_encoded_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def caught(mutate: Mutate, patch: pytest.MonkeyPatch, **changes: Any) -> None:
-    mutate(patch)
-    for seed in range(200):
-        try:
-            Simulation(seed, hostile(seed, **changes)).run()
-        except SimulationFailure:
-            return
-    pytest.fail("no seed noticed")
+    def plan(seed: int) -> Plan:
+        return hostile(seed, **changes)
+
+    check_that_it_is_caught((mutate, plan, 0), patch, tries=200)
 
 
 def test_encoding_again_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,14 +141,10 @@ def the_fastest_clock_opens_the_gate(patch: pytest.MonkeyPatch) -> None:
     ids=lambda f: f.__name__,
 )
 def test_a_broken_clock_is_noticed(mutate: Mutate, monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate(monkeypatch)
-    for seed in range(200):
-        try:
-            Simulation(seed, bounded(seed, 1)).run()
-        except SimulationFailure as failure:
-            assert "I8" in str(failure)
-            return
-    pytest.fail("no seed noticed")
+    def plan(seed: int) -> Plan:
+        return bounded(seed, 1)
+
+    check_that_it_is_caught((mutate, plan, 0), monkeypatch, tries=200, says=("I8",))
 
 
 def pushes_overtake_each_other(patch: pytest.MonkeyPatch) -> None:
@@ -213,18 +204,19 @@ def test_rows_with_backup_workers_keep_every_predicate() -> None:
         Simulation(seed, replace(plan, steps=[3, 3, 4], barriers=False, last_barrier=True)).run()
 
 
-def test_rows_in_the_wrong_order_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def rows_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
     def merged_backwards(parts: Any) -> Any:
         return merge_rows(list(reversed(parts)))
 
     merge_rows = xp.merge_rows
-    monkeypatch.setattr(xp, "merge_rows", merged_backwards)
-    for seed in range(100):
-        try:
-            Simulation(seed, by_rows(seed, sync=True, staleness=None)).run()
-        except SimulationFailure:
-            return
-    pytest.fail("no seed noticed")
+    patch.setattr(xp, "merge_rows", merged_backwards)
+
+
+def test_rows_in_the_wrong_order_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plan(seed: int) -> Plan:
+        return by_rows(seed, sync=True, staleness=None)
+
+    check_that_it_is_caught((rows_in_the_wrong_order, plan, 0), monkeypatch, tries=100)
 
 
 def restarted_by_rows(seed: int) -> Plan:
@@ -288,21 +280,16 @@ def kept_rows_are_lost_with_their_server(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mutate", "plan", "first"),
+    "mutation",
     [
         (present_rows_for_a_restarted_worker, restarted_by_rows, 5),
         (rows_kept_from_the_last_round_only, restarted_by_rows, 5),
         (kept_rows_are_lost_with_their_server, restarted_by_rows_after_a_server, 10),
     ],
+    ids=name_of,
 )
 def test_other_rows_than_the_cut_are_noticed(
-    mutate: Mutate, plan: Callable[[int], Plan], first: int, monkeypatch: pytest.MonkeyPatch
+    mutation: Mutation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mutate(monkeypatch)
-    for seed in range(first, first + 100):
-        try:
-            Simulation(seed, plan(seed)).run()
-        except SimulationFailure as failure:
-            assert "I1" in str(failure) and "another payload" in str(failure)
-            return
-    pytest.fail("no seed noticed")
+    says = ("I1", "another payload")
+    check_that_it_is_caught(mutation, monkeypatch, tries=100, says=says)

@@ -22,10 +22,11 @@ from kvtrain.ps.core.server import ServerCore, replica
 from kvtrain.ps.core.server.state import Stage
 from kvtrain.ps.core.store import StoredChunk
 from kvtrain.ps.core.worker import WorkerCore
-from kvtrain.testing import Plan, Simulation, SimulationFailure
+from kvtrain.testing import Plan, Simulation
 from kvtrain.testing.joins import Join
 from kvtrain.testing.mapped import MappedReads
 from kvtrain.testing.plans import Fault
+from tests.sim.mutating import Mutation, check_that_it_is_caught, name_of
 
 Patch = pytest.MonkeyPatch
 TWO_BIT = json.dumps({"type": "2bit"})
@@ -259,7 +260,7 @@ def join_without_confirmation(patch: Patch) -> None:
 
 
 #: what is broken, the plans, and the seed to begin at (some are rare)
-MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
+MUTATIONS: list[Mutation] = [
     (acknowledge_before_replication, two_losses, 160),
     (read_what_is_not_committed, drawn, 0),
     (promote_without_the_longest_log, apart_by_one, 90),
@@ -280,20 +281,9 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[int], Plan], int]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("mutate", "plan", "first"), MUTATIONS, ids=[row[0].__name__ for row in MUTATIONS]
-)
-def test_a_mutation_is_caught(
-    mutate: Callable[[Patch], None], plan: Callable[[int], Plan], first: int, monkeypatch: Patch
-) -> None:
-    mutate(monkeypatch)
-    for seed in range(first, first + 150):
-        try:
-            Simulation(seed, plan(seed)).run()
-        except SimulationFailure as failure:
-            assert f"--seed {seed}" in str(failure)
-            return
-    pytest.fail("no seed noticed")
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=name_of)
+def test_a_mutation_is_caught(mutation: Mutation, monkeypatch: Patch) -> None:
+    check_that_it_is_caught(mutation, monkeypatch, tries=150)
 
 
 @pytest.mark.parametrize(

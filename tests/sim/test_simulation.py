@@ -12,8 +12,9 @@ from kvtrain.ps.core.barriers import Barriers
 from kvtrain.ps.core.posting import Kept
 from kvtrain.ps.core.rounds import AsyncLedger, OpenRound, Standing, SyncLedger
 from kvtrain.ps.core.server import ServerCore
-from kvtrain.testing import Plan, Simulation, SimulationFailure
+from kvtrain.testing import Plan, Simulation
 from kvtrain.testing.simulate import BLOCK, blocks, main
+from tests.sim.mutating import Mutate, check_that_it_is_caught
 
 BLOCKS = 10
 
@@ -267,14 +268,5 @@ MUTATIONS = [
 
 
 @pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda f: f.__name__)
-def test_a_mutation_is_caught(
-    mutate: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mutate(monkeypatch)
-    for seed in range(200):
-        try:
-            Simulation(seed).run()
-        except SimulationFailure as failure:
-            assert f"--seed {seed}" in str(failure)
-            return
-    pytest.fail("no seed noticed")
+def test_a_mutation_is_caught(mutate: Mutate, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_that_it_is_caught((mutate, Plan.draw, 0), monkeypatch, tries=200)
